@@ -1,0 +1,188 @@
+"""Feature collision: small noise gives every poison the same features, so an active learner asks for just those.
+
+For each base x of class y (true label kept) and a collision target mu (zero: rare among clean features),
+    minimise over d   J(d) = |f(x + d) - mu|^2 + beta |d|^2,   x + d in the valid range.       (Eq. 2)
+All samples are optimised at once, each by its own normalised gradient with momentum m:
+    g = grad log J,   v <- m v + (1 - m) g / |g|,   d <- d - a_t sqrt(dim) v / (1 - m^(t+1)),
+with a_t falling from lr to 0 on a half cosine. Normalising makes the step length the same however near the
+collision is (plain or Adam steps slow down, or buy the last bit with noise); components that push out of the
+valid range are dropped first. Measured against Adam on J with the same network: docs/decisions.md.
+
+Reference: Mueller, Boettinger, "Adversarial Vulnerability of Active Transfer Learning", IDA 2021,
+arXiv:2101.10792, Eq. 2 and 3.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from molebench.cards import Count, NonNegative, Positive, Share, attack
+from molebench.collision import BATCH, Extractor, chosen_bases, finite_rows, ratios
+from molebench.errors import MolebenchError
+from molebench.progress import silent
+from molebench.types import IMAGE, Array, AttackView, Modality, Poison, Samples, ThreatModel
+
+BIBTEX = """
+@inproceedings{mueller2021adversarial,
+  title = {Adversarial Vulnerability of Active Transfer Learning},
+  author = {M{\\"u}ller, Nicolas M. and B{\\"o}ttinger, Konstantin},
+  booktitle = {Advances in Intelligent Data Analysis XIX}, year = {2021},
+  eprint = {2101.10792}, archivePrefix = {arXiv}
+}
+"""
+
+MOMENTUM = 0.8
+WORST_RATIO = 0.25  # mean collision ratio above which the attack has missed its own condition
+
+
+@attack(
+    paper="Mueller and Boettinger, IDA 2021, arXiv:2101.10792",
+    threat=ThreatModel(may=frozenset({"inject", "perturb"}), knows=frozenset({"data", "extractor"})),
+    scenarios=("active",),
+    control="unperturbed",
+    profiles={"tiny": {"n_poison": 40}},
+    cost="0.3 s a poison for ResNet-50 at 32x32 on two cores",
+)
+@dataclass(frozen=True)
+class FeatureCollision:
+    """n_poison: number of poisons (at most the attacker's images). target: the point mu all features go to.
+    steps: gradient steps a sample. lr: length of the first step, root mean square per element, input units.
+    beta: weight of the noise's squared norm. tolerance: collision ratio at which a sample is done.
+    base: the images nearest to the target (Eq. 3) or random ones. balance: as many poisons of every class.
+    """
+
+    n_poison: Count = 500
+    target: Literal["zero", "one", "mean"] = "zero"
+    steps: Count = 75
+    lr: Positive = 1.5
+    beta: NonNegative = 1e-6
+    tolerance: Share = 0.02
+    base: Literal["closest", "random"] = "closest"
+    balance: bool = True
+
+    def craft(self, view: AttackView, rng: np.random.Generator) -> Poison:
+        """Perturbed copies of the chosen bases, with true labels, collision ratio and seconds of each."""
+        f = view.extractor
+        if f is None:
+            raise MolebenchError("attack feature_collision needs an extractor; this victim shows it none")
+        bases, index, mu = chosen_bases(view, self.n_poison, self.target, self.base == "closest", self.balance, rng)
+        start = time.perf_counter()
+        x, facts = crafted(
+            f, bases.x, mu, view.modality, self.steps, self.beta, self.lr, self.tolerance, view.progress or silent
+        )
+        facts["seconds"] = np.full(len(x), (time.perf_counter() - start) / max(len(x), 1))
+        facts["collision_ratio"] = ratios(f, x, bases.x, mu, view.modality)
+        mean = float(facts["collision_ratio"].mean())
+        unmet = (f"mean collision ratio {mean:.3f} is above {WORST_RATIO}",) if mean > WORST_RATIO else ()
+        return Poison(Samples(x, bases.y), index, facts, unmet)
+
+
+def crafted(
+    extractor: Extractor,
+    x: Array,
+    mu: Array,
+    modality: Modality,
+    steps: int,
+    beta: float,
+    lr: float,
+    tolerance: float,
+    progress: Callable[[str, int], Any],
+) -> tuple[Array, dict[str, Array]]:
+    """Poisons of stored samples, batch by batch (memory follows the batch), quantised; and facts about each."""
+    done, facts = [], []
+    with progress("crafting", len(x)) as advance:
+        for start in range(0, len(x), BATCH):
+            batch = torch.from_numpy(modality.values(x[start : start + BATCH]))
+            moved, fact = descend(extractor, batch, torch.from_numpy(mu), beta, steps, lr, tolerance, modality)
+            done.append(modality.quantise(moved.numpy()))
+            facts.append(fact)
+            advance(len(batch))
+    return np.concatenate(done), {name: np.concatenate([f[name] for f in facts]) for name in facts[0]}
+
+
+def collide(
+    extractor: Extractor,
+    x: Float[Tensor, "n ..."],
+    target: Float[Tensor, " d"],
+    beta: float = 1e-6,
+    steps: int = 75,
+    lr: float = 1.5,
+    tolerance: float = 0.0,
+    modality: Modality = IMAGE,
+) -> Float[Tensor, "n ..."]:
+    """Inputs near x, in the valid range and on the quantisation grid, whose features are near `target`.
+
+    x is in input units (0-255 for images) and is not changed.
+    """
+    moved, _ = descend(extractor, x, target, beta, steps, lr, tolerance, modality)
+    return torch.from_numpy(modality.values(modality.quantise(moved.numpy())))
+
+
+def descend(
+    extractor: Extractor,
+    x: Float[Tensor, "n ..."],
+    mu: Float[Tensor, " d"],
+    beta: float,
+    steps: int,
+    lr: float,
+    tolerance: float,
+    modality: Modality,
+) -> tuple[Float[Tensor, "n ..."], dict[str, Array]]:
+    """The descent of the docstring, before quantisation; facts: steps taken, converged, diverged.
+
+    A sample whose features are within `tolerance` of the way, and one whose objective or gradient is no
+    longer finite (it keeps its last good value), leaves the batch: the rest get its time.
+    """
+    delta, momentum = torch.zeros_like(x), torch.zeros_like(x)
+    taken = torch.full((len(x),), steps)
+    diverged = torch.zeros(len(x), dtype=torch.bool)
+    converged = torch.zeros(len(x), dtype=torch.bool)
+    reach = tolerance * (extractor(x).detach() - mu).norm(dim=1)
+    active = torch.arange(len(x))
+    for t in range(steps):
+        gradient, gap = log_gradient(extractor, x[active], delta[active], mu, beta)
+        bad = ~(finite_rows(gradient) & torch.isfinite(gap))
+        near = gap <= reach[active]
+        for flag, which in ((diverged, bad), (converged, near & ~bad)):
+            flag[active[which]] = True
+        taken[active[bad | near]] = t
+        active, gradient = active[~(bad | near)], gradient[~(bad | near)]
+        if not len(active):
+            break
+        gradient = within(gradient, x[active] + delta[active], modality)
+        momentum[active] = MOMENTUM * momentum[active] + (1 - MOMENTUM) * unit(gradient)
+        length = lr * 0.5 * (1 + np.cos(np.pi * t / steps)) * x[0].numel() ** 0.5 / (1 - MOMENTUM ** (t + 1))
+        delta[active] = (x[active] + delta[active] - length * momentum[active]).clamp(
+            modality.low, modality.high
+        ) - x[active]
+    facts = {"steps": taken, "converged": converged, "diverged": diverged}
+    return x + delta, {name: value.numpy() for name, value in facts.items()}
+
+
+def log_gradient(
+    extractor: Extractor, x: Tensor, delta: Tensor, mu: Tensor, beta: float
+) -> tuple[Float[Tensor, "n ..."], Float[Tensor, " n"]]:
+    """The gradient of log J in d for every sample, and |f(x + d) - mu|."""
+    delta = delta.clone().requires_grad_()
+    gap = (extractor(x + delta) - mu).square().sum(dim=1)
+    objective = gap + beta * delta.flatten(1).square().sum(dim=1)
+    (gradient,) = torch.autograd.grad(objective.log().sum(), delta)
+    return gradient, gap.detach().sqrt()
+
+
+def within(gradient: Tensor, x: Tensor, modality: Modality) -> Tensor:
+    """The gradient without the components along which a descent step would leave the valid range."""
+    outward = ((x <= modality.low) & (gradient > 0)) | ((x >= modality.high) & (gradient < 0))
+    return gradient.masked_fill(outward, 0.0)
+
+
+def unit(gradient: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+    """Each sample's gradient divided by its norm; a zero gradient stays zero."""
+    norm = gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
+    return gradient / norm.view(-1, *[1] * (gradient.dim() - 1))

@@ -1,0 +1,5 @@
+"""`python -m molebench`: the same commands as `molebench`."""
+
+from molebench.cli import main
+
+main()

@@ -1,0 +1,92 @@
+"""The card of a plug-in: what it is, what it may do, what it needs; attached where it is defined.
+
+    @attack(paper="arXiv:2101.10792", threat=ThreatModel(...), scenarios=("active",))
+    @dataclass(frozen=True)
+    class FeatureCollision: ...
+
+The fields of the dataclass are the parameters. A decorator sets one attribute, `card`, and returns what
+it was given: there is no list of plug-ins anywhere; a file's name is the plug-in's name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from molebench.types import ThreatModel
+
+Made = TypeVar("Made", bound=Callable[..., Any])
+
+Count = Annotated[int, Ge(1)]
+Whole = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+Share = Annotated[float, Ge(0), Lt(1)]
+
+
+class UserPath:
+    """Marks a parameter that may name a user's file or folder: records keep its name and sha256 only."""
+
+
+Path = Annotated[str, UserPath()]
+
+
+@dataclass(frozen=True)
+class Card:
+    """paper: where the method is defined. profiles: sizes by profile name, and sizes only.
+
+    scenarios: where an attack or defense can act; a victim has exactly one. threat: an attack's. control:
+    the attack whose result shows what this one's poisons would do without the method. dataset: a victim's
+    default. band: clean accuracy outside which a victim is unhealthy. cost, needs: in words, for people.
+    """
+
+    kind: str
+    paper: str
+    scenarios: tuple[str, ...] = ()
+    threat: ThreatModel | None = None
+    control: str | None = None
+    dataset: str | None = None
+    band: tuple[float, float] = (0.0, 1.0)
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    licence: str = ""
+    cost: str = ""
+
+
+def _attach(card: Card) -> Callable[[Made], Made]:
+    def attach(made: Made) -> Made:
+        made.card = card  # type: ignore[attr-defined]
+        return made
+
+    return attach
+
+
+def attack(
+    paper: str, threat: ThreatModel, scenarios: tuple[str, ...], control: str | None = None, **more: Any
+) -> Callable[[Made], Made]:
+    """Marks a frozen dataclass with `craft(view, rng) -> Poison` as an attack."""
+    return _attach(Card("attack", paper, scenarios, threat, control, **more))
+
+
+def victim(
+    paper: str, scenario: str, dataset: str, band: tuple[float, float] = (0.0, 1.0), **more: Any
+) -> Callable[[Made], Made]:
+    """Marks what makes a victim of one scenario (a frozen dataclass, or a partial of one)."""
+    return _attach(Card("victim", paper, (scenario,), dataset=dataset, band=band, **more))
+
+
+def defense(paper: str, scenarios: tuple[str, ...], **more: Any) -> Callable[[Made], Made]:
+    """Marks a frozen dataclass with any of the defense moments as a defense."""
+    return _attach(Card("defense", paper, scenarios, **more))
+
+
+def dataset(paper: str, licence: str, **more: Any) -> Callable[[Made], Made]:
+    """Marks a frozen dataclass with `load(workspace) -> Dataset` as a dataset."""
+    return _attach(Card("dataset", paper, licence=licence, **more))
+
+
+def extractor(paper: str, licence: str, **more: Any) -> Callable[[Made], Made]:
+    """Marks a frozen dataclass with `load(workspace) -> FrozenExtractor` as an extractor."""
+    return _attach(Card("extractor", paper, licence=licence, **more))

@@ -1,0 +1,118 @@
+"""Feature collisions: the maths that every attack on a frozen extractor shares.
+
+f: extractor; x: a base input; x' = x + d: its poison; mu: the collision target in feature space. Which bases
+are nearest to mu, how far a poison moved in feature space (collision ratio) and in input space (norms, PSNR,
+SNR). All distances are measured on what is stored, after quantisation.
+
+Reference: Mueller, Boettinger, "Adversarial Vulnerability of Active Transfer Learning", IDA 2021,
+arXiv:2101.10792, section III.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from molebench.types import Array, AttackView, Modality, Samples
+
+Extractor = Callable[[Tensor], Tensor]
+Target = Literal["zero", "one", "mean"]
+
+BATCH = 125  # images a forward pass: larger ones are no faster on a CPU, and memory follows it
+
+
+def extracted(
+    extractor: Extractor, x: Array, modality: Modality, progress: Callable[[str, int], Any] | None = None
+) -> Float[Array, "n d"]:
+    """f of stored samples, in batches, without gradients."""
+    from molebench.progress import silent
+
+    parts = []
+    with torch.no_grad(), (progress or silent)("features", len(x)) as advance:
+        for start in range(0, len(x), BATCH):
+            batch = modality.values(x[start : start + BATCH])
+            parts.append(extractor(torch.from_numpy(batch)).numpy())
+            advance(len(batch))
+    return np.concatenate(parts)
+
+
+def target_vector(kind: Target, features: Float[Array, "n d"]) -> Float[Array, " d"]:
+    """mu: the zero vector (the paper's choice), the one vector, or the mean feature (section III-B1)."""
+    d = features.shape[1]
+    chosen = {"zero": np.zeros(d), "one": np.ones(d), "mean": features.mean(axis=0)}[kind]
+    return chosen.astype(np.float32)
+
+
+def select_bases(
+    distance: Float[Array, " n"], y: Int[Array, " n"], count: int, balance: bool
+) -> Int[Array, " m"]:
+    """The `count` base samples of smallest distance, Eq. 3; with balance, as equally from each class as can be.
+
+    Classes take turns, each giving its nearest sample left, so counts differ by at most one until a class
+    runs out. Ties keep the lower index; the result is ordered by turn. m = min(count, n).
+    """
+    order = np.argsort(distance, kind="stable")
+    if balance:
+        turn = np.empty(len(y), dtype=np.int64)
+        for c in np.unique(y):
+            mine = order[y[order] == c]
+            turn[mine] = np.arange(len(mine))
+        order = order[np.argsort(turn[order], kind="stable")]
+    return order[:count]
+
+
+def chosen_bases(
+    view: AttackView, n_poison: int, target: Target, closest: bool, balance: bool, rng: np.random.Generator
+) -> tuple[Samples, Int[Array, " m"], Float[Array, " d"]]:
+    """The bases of an attack (samples, their indices in the view) and mu.
+
+    Without `closest`, or without knowledge of the extractor, the order is random instead of Eq. 3's.
+    """
+    count = min(n_poison, view.budget, len(view.base))
+    if view.extractor is None:
+        return _picked(view, select_bases(rng.random(len(view.base)), view.base.y, count, balance), np.zeros(0))
+    features = extracted(view.extractor, view.base.x, view.modality, view.progress)
+    mu = target_vector(target, features)
+    distance = np.linalg.norm(features - mu, axis=1) if closest else rng.random(len(features))
+    return _picked(view, select_bases(distance, view.base.y, count, balance), mu)
+
+
+def _picked(view: AttackView, index: Array, mu: Array) -> tuple[Samples, Array, Array]:
+    return view.base[index], index, mu.astype(np.float32)
+
+
+def ratios(
+    extractor: Extractor, x: Array, base: Array, mu: Float[Array, " d"], modality: Modality
+) -> Float[Array, " n"]:
+    """Collision ratio |f(x') - mu| / |f(x) - mu| of each poison: 1 is no collision, 0 a perfect one."""
+    far = np.linalg.norm(extracted(extractor, base, modality) - mu, axis=1)
+    near = np.linalg.norm(extracted(extractor, x, modality) - mu, axis=1)
+    return near / np.maximum(far, np.finfo(np.float32).tiny)
+
+
+def distances(x: Array, base: Array, modality: Modality) -> dict[str, Float[Array, " n"]]:
+    """l2 and linf of each perturbation in input units, and its PSNR (peak: the valid range) and SNR in dB.
+
+    An unchanged sample has infinite PSNR; it is given as that of half a quantisation step everywhere, the
+    largest error that storing could hide, so that every number stays finite.
+    """
+    flat = modality.values(base).reshape(len(base), -1).astype(np.float64)
+    delta = modality.values(x).reshape(len(x), -1) - flat
+    l2 = np.linalg.norm(delta, axis=1)
+    floor = modality.step / 2 * np.sqrt(delta.shape[1])
+    rms = np.maximum(l2, floor) / np.sqrt(delta.shape[1])
+    signal = np.maximum(np.linalg.norm(flat, axis=1), floor)
+    return {
+        "l2": l2,
+        "linf": np.abs(delta).max(axis=1, initial=0.0),
+        "psnr": 20 * np.log10(modality.peak / rms),
+        "snr": 20 * np.log10(signal / np.maximum(l2, floor)),
+    }
+
+
+def finite_rows(a: Float[Tensor, "n ..."]) -> Bool[Tensor, " n"]:
+    """Which samples of a batch hold finite numbers only."""
+    return torch.isfinite(a.flatten(1)).all(dim=1)

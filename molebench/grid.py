@@ -1,0 +1,210 @@
+"""What to run: a Cell by names and parameters, a Sweep as a product of lists, and the key of each.
+
+A cell's key is the sha256 of the canonical JSON of its *resolved* form: every parameter of every component,
+whether given, set by the profile or left at its default. A display string is never a key.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from molebench import registry
+from molebench.errors import MolebenchError, listed, unknown
+from molebench.registry import Plugin
+from molebench.stages import key
+from molebench.workspace import file_fact
+
+Profile = Literal["tiny", "small", "paper"]
+Scalar = bool | int | float | str | None
+
+
+class Cell(BaseModel):
+    """One experiment, as a user names it. parameters: 'part.name' to value, as `--set` takes them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    attack: str
+    victim: str
+    dataset: str | None = None
+    defenses: tuple[str, ...] = ()
+    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    profile: Profile = "small"
+    seed: int = Field(0, ge=0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component of a resolved cell: its plug-in, every parameter, and those parameters fit to publish."""
+
+    plugin: Plugin
+    values: dict[str, Any]
+    public: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.plugin.name
+
+    def build(self) -> Any:
+        return self.plugin.build(self.values)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A cell with every name looked up and every parameter known."""
+
+    cell: Cell
+    parts: dict[str, Part]  # dataset, attack, victim, extractor (where the victim has one)
+    defenses: tuple[Part, ...]
+
+    @property
+    def scenario(self) -> str:
+        return self.parts["victim"].plugin.card.scenarios[0]
+
+    @property
+    def canonical(self) -> dict[str, Any]:
+        """What the key is over: names and published parameters, no path of this machine."""
+        named = {role: {"name": part.name, "parameters": part.public} for role, part in self.parts.items()}
+        defenses = [{"name": part.name, "parameters": part.public} for part in self.defenses]
+        return {**named, "defenses": defenses, "profile": self.cell.profile, "seed": self.cell.seed}
+
+    @property
+    def key(self) -> str:
+        return key(self.canonical)
+
+    @property
+    def group(self) -> str:
+        """The key of the same cell whatever its seed: what a table averages over."""
+        return key({k: v for k, v in self.canonical.items() if k != "seed"})
+
+
+def resolve(cell: Cell) -> Resolved:
+    """Looks up and checks everything a cell names; a user's mistake is one clear line."""
+    victim = registry.find("victims", cell.victim)
+    attack = registry.find("attacks", cell.attack)
+    dataset = registry.find("datasets", cell.dataset or str(victim.card.dataset))
+    defenses = [registry.find("defenses", name) for name in cell.defenses]
+    scenario = victim.card.scenarios[0]
+    for plugin in (attack, *defenses):
+        if scenario not in plugin.card.scenarios:
+            raise MolebenchError(
+                f"{plugin.kind} {plugin.name} acts in {' and '.join(plugin.card.scenarios)}; victim {victim.name} "
+                f"belongs to {scenario}: try {listed(fitting(plugin.card.scenarios)) or 'another victim'}"
+            )
+    plugins = {"dataset": dataset, "attack": attack, "victim": victim}
+    if name := getattr(victim.make, "keywords", {}).get("extractor"):
+        plugins["extractor"] = registry.find("extractors", name)
+    given = _by_part(cell.parameters, [*plugins, *cell.defenses])
+    parts = {role: _part(plugin, given.get(role, {}), cell.profile) for role, plugin in plugins.items()}
+    return Resolved(cell, parts, tuple(_part(d, given.get(d.name, {}), cell.profile) for d in defenses))
+
+
+def fitting(scenarios: tuple[str, ...]) -> list[str]:
+    """The victims of these scenarios."""
+    return [v for v in registry.files("victims") if registry.find("victims", v).card.scenarios[0] in scenarios]
+
+
+def _by_part(parameters: Mapping[str, Scalar], parts: list[str]) -> dict[str, dict[str, Scalar]]:
+    given: dict[str, dict[str, Scalar]] = {}
+    for name, value in parameters.items():
+        part, dot, parameter = name.partition(".")
+        if not dot:
+            raise MolebenchError(f"--set {name}={value}: expected part.parameter=value, such as {parts[1]}.{name}=...")
+        if part not in parts:
+            raise unknown("part of this cell", part, parts)
+        given.setdefault(part, {})[parameter] = value
+    return given
+
+
+def _part(plugin: Plugin, given: Mapping[str, Any], profile: str) -> Part:
+    values = plugin.resolve(given, profile)
+    paths = {p.name for p in plugin.parameters.values() if p.is_path}
+    return Part(plugin, values, {k: published(v) if k in paths else v for k, v in values.items()})
+
+
+def published(value: str) -> str:
+    """A path as name and sha256 of what is there, so that no record or key holds a path of this machine."""
+    path = Path(value).expanduser()
+    return f"{path.name}@sha256:{file_fact(path).sha256}" if path.exists() else value
+
+
+class Sweep(BaseModel):
+    """A grid: every combination of the listed values. `set` maps 'part.parameter' to a list of values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    attack: list[str]
+    victim: list[str]
+    dataset: list[str | None] = Field(default_factory=lambda: [None])
+    defense: list[list[str]] = Field(default_factory=lambda: [[]])
+    profile: Profile = "small"
+    seed: list[int] = Field(default_factory=lambda: [0])
+    set: dict[str, list[Scalar]] = Field(default_factory=dict)
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cell; seeds vary slowest, so that one seed of everything is there first.
+
+        A parameter applies to the cells that have it: `attack.steps` is left out where the attack has none.
+        """
+        grid = (self.seed, self.victim, self.dataset, self.attack, self.defense, *self.set.values())
+        seen = set()
+        for seed, victim, dataset, attack, defenses, *values in itertools.product(*grid):
+            given = {n: v for n, v in zip(self.set, values, strict=True) if applies(n, attack, victim)}
+            cell = Cell(
+                attack=attack,
+                victim=victim,
+                dataset=dataset,
+                defenses=tuple(defenses),
+                parameters=given,
+                profile=self.profile,
+                seed=seed,
+            )
+            if (text := cell.model_dump_json()) not in seen:
+                seen.add(text)
+                yield cell
+
+
+def applies(parameter: str, attack: str, victim: str) -> bool:
+    """False only for an attack's or victim's parameter that this one does not have, but a sibling may."""
+    part, _, name = parameter.partition(".")
+    kinds = {"attack": ("attacks", attack), "victim": ("victims", victim)}
+    return part not in kinds or name in registry.find(*kinds[part]).parameters
+
+
+def load_sweep(path: Path) -> Sweep:
+    """A sweep file; scalars stand for lists of one."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+        if not isinstance(content, dict):
+            raise MolebenchError(f"sweep {path.name} holds no mapping; expected keys such as {listed(_keys())}")
+        return Sweep.model_validate({k: _listed(k, v) for k, v in {"name": path.stem, **content}.items()})
+    except OSError as error:
+        raise MolebenchError(f"cannot read sweep {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MolebenchError(f"sweep {path.name} is not YAML: {' '.join(str(error).split())[:200]}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MolebenchError(
+            f"sweep {path.name}: {where}: {first['msg']} (got {first['input']!r}); keys are {listed(_keys(), 12)}"
+        ) from error
+
+
+def _keys() -> list[str]:
+    return list(Sweep.model_fields)
+
+
+def _listed(name: str, value: Any) -> Any:
+    if name in ("name", "profile"):
+        return value
+    if name == "set" and isinstance(value, dict):
+        return {k: v if isinstance(v, list) else [v] for k, v in value.items()}
+    if name == "defense":
+        value = value if isinstance(value, list) else [value]
+        return [v if isinstance(v, list) else [] if v == "none" else [v] for v in value]
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,119 @@
+"""From predictions to the standard figures: accuracies, Delta_a, Delta_total, each with an interval.
+
+Delta = accuracy after - before, in percentage points: a drop is negative. Every figure is a function of
+the per-item predictions of two arms on the same items; none is stored that cannot be computed again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from molebench.stats import percentile_interval, resamples
+from molebench.types import Array
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure with its interval (none where it is a plain count) and what it means."""
+
+    value: float
+    low: float | None
+    high: float | None
+    definition: str
+
+
+DEFINITIONS = {
+    "delta_total": "accuracy after - before over all test items, points",
+    "max_delta_a": "the largest drop of any class's accuracy (smallest signed Delta), points",
+    "p95_delta_a": "5th percentile over classes of the signed Delta of their accuracy, points",
+    "mean_delta_a": "mean over classes of the Delta of their accuracy, points",
+    "accuracy_clean": "share of test items right in the clean, undefended arm",
+    "accuracy_poisoned": "share of test items right in the poisoned, undefended arm",
+    "accuracy_control": "share of test items right in the control's arm",
+    "accuracy_seed_only": "share of test items right with the seed labels alone: the floor",
+    "success_rate": "poisons among the labels bought / min(labels bought, poisons)",
+    "random_success_rate": "poisons / (clean pool - seed labels): what chance would query",
+    "collision_ratio": "|f(x') - mu| / |f(x) - mu|, mean over poisons",
+    "psnr": "peak signal-to-noise ratio of the poisons, dB, mean over poisons",
+    "clean_cost": "accuracy of the defended minus the undefended clean arm, points",
+    "recovery": "share of the undefended drop that the defense takes back",
+}
+SUFFIXES = {
+    "_vs_control": ", poisoned against the attack's control",
+    "_defended_own": ", poisoned against clean, both defended",
+    "_defended": ", poisoned and defended against clean and undefended",
+}
+
+
+def definition(name: str) -> str:
+    """What a metric means, its suffix included."""
+    for suffix, meaning in SUFFIXES.items():
+        if name.endswith(suffix):
+            return DEFINITIONS[name.removesuffix(suffix)] + meaning
+    return DEFINITIONS[name]
+
+
+def confusion(y: Int[Array, " m"], predicted: Int[Array, " m"], k: int) -> Int[Array, "k k"]:
+    """Counts of items by true class (row) and predicted class (column)."""
+    return np.bincount(y * k + predicted, minlength=k * k).reshape(k, k)
+
+
+def class_accuracy(
+    weights: Float[Array, "b m"], y: Int[Array, " m"], right: Array, k: int
+) -> Float[Array, "b k"]:
+    """Accuracy of each class under each weighting of the items; NaN where a class has no weight."""
+    member = np.eye(k, dtype=np.float32)[y]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (weights @ (member * right[:, None])) / (weights @ member)
+
+
+def delta_statistics(before: Float[Array, "b k"], after: Float[Array, "b k"]) -> dict[str, Float[Array, " b"]]:
+    """The statistics over classes of Delta = after - before, in points, for each row."""
+    delta = 100.0 * (after - before)
+    return {
+        "max_delta_a": np.nanmin(delta, axis=1),
+        "p95_delta_a": np.nanpercentile(delta, 5, axis=1),
+        "mean_delta_a": np.nanmean(delta, axis=1),
+    }
+
+
+def deltas(
+    y: Int[Array, " m"], before: Int[Array, " m"], after: Int[Array, " m"], k: int, rng: np.random.Generator
+) -> dict[str, Metric]:
+    """delta_total and the statistics over classes, from two arms' predictions, with paired intervals."""
+    drawn = np.concatenate([np.ones((1, len(y)), np.float32), resamples(len(y), rng)])
+    right = [(p == y).astype(np.float32) for p in (before, after)]
+    found = {"delta_total": 100.0 * (drawn @ (right[1] - right[0])) / len(y)}
+    found |= delta_statistics(*(class_accuracy(drawn, y, r, k) for r in right))
+    return {name: _metric(name, values) for name, values in found.items()}
+
+
+def accuracy(name: str, y: Int[Array, " m"], predicted: Int[Array, " m"], rng: np.random.Generator) -> Metric:
+    """A share of right items, with its interval."""
+    return over_items(name, (predicted == y).astype(np.float64), rng)
+
+
+def over_items(name: str, values: Float[Array, " n"], rng: np.random.Generator) -> Metric:
+    """The mean of one number an item, with its interval."""
+    drawn = np.concatenate([np.ones((1, len(values)), np.float32), resamples(len(values), rng)])
+    return _metric(name, drawn @ values.astype(np.float64) / len(values))
+
+
+def count(name: str, value: float) -> Metric:
+    """A figure without sampling error."""
+    return Metric(float(value), None, None, definition(name))
+
+
+def _metric(name: str, values: Float[Array, " b"]) -> Metric:
+    """Row 0 is the figure itself, the others its bootstrap."""
+    low, high = percentile_interval(values[1:])
+    return Metric(float(values[0]), low, high, definition(name))
+
+
+def renamed(metrics: Mapping[str, Metric], suffix: str) -> dict[str, Metric]:
+    """The same figures under names with a suffix, and its meaning in their definitions."""
+    return {
+        f"{n}{suffix}": Metric(m.value, m.low, m.high, definition(f"{n}{suffix}")) for n, m in metrics.items()
+    }

@@ -1,0 +1,55 @@
+"""Networks that several parts share: a frozen ImageNet extractor with its batch norms folded away.
+
+A frozen batch norm is an affine map y = (x - m) g / sqrt(v + e) + b, so it folds into the convolution
+before it: W' = W g / sqrt(v + e), b' = b - m g / sqrt(v + e). Same function, a third less time.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """The network in eval mode, every batch norm that follows a convolution folded into it, in place.
+
+    Works on modules whose batch norm is registered right after its convolution (ResNets, EfficientNets).
+    """
+    network.eval()
+    for parent in network.modules():
+        convolution: tuple[str, nn.Conv2d] | None = None
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and convolution:
+                setattr(parent, convolution[0], fuse_conv_bn_eval(convolution[1], child))
+                setattr(parent, name, _rest(child))
+            convolution = (name, child) if isinstance(child, nn.Conv2d) else None
+    return network
+
+
+def _rest(norm: nn.BatchNorm2d) -> nn.Module:
+    """What a batch norm leaves behind: timm's carry their activation inside."""
+    return nn.Sequential(*(m for m in (getattr(norm, "drop", None), getattr(norm, "act", None)) if m is not None))
+
+
+class FrozenExtractor(nn.Module):
+    """f(x): images [n, h, w, c] in 0-255, any size, 1 or 3 channels, to features [n, d].
+
+    Differentiable in x; its own parameters want no gradient. mean and std are per channel of `channels`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], channels: str = "rgb"
+    ) -> None:
+        super().__init__()
+        self.body = body.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+        self.order = ["rgb".index(c) for c in channels]
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, x: Float[Tensor, "n h w c"]) -> Float[Tensor, "n d"]:
+        x = x.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)[:, self.order]
+        features: Tensor = self.body((x - self.mean) / self.std)
+        return features

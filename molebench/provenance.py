@@ -1,0 +1,80 @@
+"""Where a number comes from: code version, machine and libraries, as a record states them (no host, user or path)."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import molebench
+
+COMPUTE = ("torch", "numpy", "timm")  # libraries whose version a cached stage depends on
+SHOWN = (*COMPUTE, "scipy", "scikit-learn", "scikit-image", "pillow", "safetensors", "pydantic")
+
+
+def versions(names: tuple[str, ...] = COMPUTE) -> dict[str, str]:
+    """Installed versions by distribution name."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """The machine and libraries that computed a record."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "libraries": versions(SHOWN),
+        "determinism": {"deterministic_algorithms": torch.are_deterministic_algorithms_enabled(), "device": "cpu"},
+    }
+
+
+def cpu() -> str:
+    """The processor's model name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def code() -> dict[str, Any]:
+    """molebench's version and, in a checkout, the commit and whether files differ from it."""
+    root = Path(molebench.__file__).parents[1]
+    if not (root / "setup.cfg").is_file():
+        return {"version": molebench.__version__, "git_sha": None, "dirty": None}
+    sha = _git(root, "rev-parse", "HEAD")
+    status = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"version": molebench.__version__, "git_sha": sha, "dirty": None if status is None else bool(status)}
+
+
+def _git(root: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def peak_memory_mib() -> float:
+    """The largest resident size of this process so far."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+def threads() -> int:
+    """How many threads a cell computes with: MOLEBENCH_THREADS, else the processors this process may use."""
+    return int(os.environ.get("MOLEBENCH_THREADS", 0)) or len(os.sched_getaffinity(0))

@@ -1,0 +1,145 @@
+"""The record of a cell: everything a number needs to be trusted, in one JSON file of schema molebench.result/1.
+
+Unknown fields and non-finite numbers are refused. The last field is the sha256 over the canonical JSON of all
+the others, so a changed record names itself.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from molebench.stages import canonical, key
+
+SCHEMA = "molebench.result/1"
+Status = Literal["ok", "failed", "invalid", "unhealthy", "timeout"]
+
+
+class Strict(BaseModel):
+    """Refuses what it does not know, and NaN."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class MetricValue(Strict):
+    """A figure, its interval over test items (None where it is a plain count), and what it means."""
+
+    value: float
+    low: float | None
+    high: float | None
+    definition: str
+
+
+class Component(Strict):
+    """One plug-in that took part, with the hash of its code and of the helpers it imports."""
+
+    kind: str
+    name: str
+    version: str
+    origin: str
+    code_sha256: str
+
+
+class PoisonRecord(Strict):
+    """sha256 names the poison's bytes; facts are summaries over poisons: mean, median, worst."""
+
+    sha256: str
+    n: int
+    violations: list[str]
+    unmet: list[str]
+    facts: dict[str, dict[str, float]]
+
+
+class FileFact(Strict):
+    """A file that was read."""
+
+    sha256: str
+    bytes: int
+
+
+class DataRecord(Strict):
+    """The files a dataset was read from, and the fingerprint of each split as used."""
+
+    files: dict[str, FileFact]
+    splits: dict[str, str]
+    sizes: dict[str, int]
+    classes: list[str]
+
+
+class WeightsRecord(Strict):
+    """Pretrained weights: sha256 over the converted arrays."""
+
+    name: str
+    source: str
+    sha256: str
+
+
+class ArmRecord(Strict):
+    """n, correct: test items by class. confusion: true class (row) by predicted class. trace: by training."""
+
+    n: list[int]
+    correct: list[int]
+    confusion: list[list[int]]
+    predictions: str
+    predictions_sha256: str
+    trace: dict[str, list[float]]
+
+
+class Verification(Strict):
+    """How far somebody else has checked this."""
+
+    tier: Literal["claimed", "local-trusted", "reproduced-tiny", "reproduced"] = "claimed"
+    by: str | None = None
+    reproduces: str | None = None
+
+
+class Record(Strict):
+    """What came out of one cell."""
+
+    schema_: str = Field(SCHEMA, alias="schema")
+    key: str
+    group: str
+    cell: dict[str, Any]
+    scenario: str
+    status: Status
+    started: str
+    durations: dict[str, float]
+    reused: list[str]
+    peak_memory_mib: float
+    components: list[Component]
+    threat_model: dict[str, Any]
+    poison: PoisonRecord
+    data: DataRecord
+    weights: list[WeightsRecord]
+    seeds: dict[str, int]
+    environment: dict[str, Any]
+    code: dict[str, Any]
+    arms: dict[str, ArmRecord]
+    metrics: dict[str, MetricValue]
+    trusted_data: dict[str, int] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
+    error: dict[str, str] | None = None
+    verification: Verification = Verification()
+    record_sha256: str = ""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, populate_by_name=True)
+
+    @property
+    def rankable(self) -> bool:
+        """Fit for a board: finished, healthy, and on real weights."""
+        return self.status == "ok" and all(w.source != "random" for w in self.weights)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON types."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def digest(self) -> str:
+        """sha256 over everything but the digest itself."""
+        return key({k: v for k, v in self.plain().items() if k != "record_sha256"})
+
+    def sealed(self) -> "Record":
+        """The same record with its digest."""
+        return self.model_copy(update={"record_sha256": self.digest()})
+
+    def text(self) -> str:
+        """Its file's content: canonical JSON, one line."""
+        return canonical(self.plain()) + "\n"

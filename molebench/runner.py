@@ -1,0 +1,232 @@
+"""From a cell to its record: look up, load, hand to the scenario, judge, write. One process, one cell at a time."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+import molebench
+from molebench import metrics, provenance, registry
+from molebench.errors import MolebenchError, cannot_write
+from molebench.grid import Cell, Part, Resolved, resolve
+from molebench.hooks import Pipeline
+from molebench.record import ArmRecord, Component, DataRecord, FileFact, MetricValue, PoisonRecord, Record, WeightsRecord
+from molebench.stages import Stages
+from molebench.store import Store
+from molebench.trial import Actor, Outcome, Trial, fact_summary
+from molebench.types import Dataset
+from molebench.weights import Weights
+from molebench.workspace import Workspace
+
+
+def run(cell: Cell, workspace: Workspace | None = None) -> Record:
+    """The record of a cell: the one in the store where today's code made it, otherwise a new one.
+
+    Raises MolebenchError for a user's mistake; CellFailed, and a note in attempts/, where a cell cannot finish.
+    """
+    workspace = workspace or Workspace.from_environment()
+    resolved, store = resolve(cell), Store(workspace.store)
+    if known := store.get(resolved.key):
+        if not changed(known, resolved):
+            return known
+        store.supersede(resolved.key)
+    store.check()
+    try:
+        return executed(resolved, workspace, store)
+    except MolebenchError as error:
+        if error.exit_code == 3:
+            store.failed(resolved.key, {"cell": resolved.canonical, "type": "CellFailed", "message": str(error)})
+        raise
+    except OSError as error:
+        raise cannot_write(str(error.filename or workspace.store), error) from error
+    except MemoryError as error:
+        raise MolebenchError(f"cell {resolved.key[:12]} ran out of memory; try a smaller profile or pool") from error
+
+
+def changed(record: Record, resolved: Resolved) -> list[str]:
+    """The components whose code is no longer what made the record: what makes it stale."""
+    then = {(c.kind, c.name): c.code_sha256 for c in record.components}
+    now = {(c.kind, c.name): c.code_sha256 for c in components(resolved)}
+    return sorted(f"{kind} {name}" for (kind, name), sha in now.items() if then.get((kind, name)) != sha)
+
+
+def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
+    """Runs a cell and commits what came out."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    stages = Stages(workspace.cache / "stages")
+    with computing_threads():
+        dataset = resolved.parts["dataset"].build().load(workspace)
+        extractor, weights = resolved.parts["extractor"].build().load(workspace)
+        trial = prepared(resolved, workspace, stages, dataset, extractor, weights)
+        scenario = importlib.import_module(f"molebench.scenarios.{resolved.scenario}")
+        outcome: Outcome = scenario.play(trial)
+        record = assembled(resolved, dataset, weights, outcome, stages, started)
+    arms = {name: committed_arm(store, resolved.key, name, outcome, dataset) for name in outcome.arms}
+    arrays = {"x": outcome.poison.samples.x, "y": outcome.poison.samples.y, "base": outcome.poison.base}
+    store.save_poison(outcome.poison.sha256, arrays)
+    record = record.model_copy(update={"arms": arms}).sealed()
+    store.commit(record)
+    return record
+
+
+@contextmanager
+def computing_threads() -> Iterator[None]:
+    """A fixed number of threads while a cell computes, whatever runs beside it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(provenance.threads())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def prepared(
+    resolved: Resolved, workspace: Workspace, stages: Stages, dataset: Dataset, extractor: Any, weights: Weights
+) -> Trial:
+    """The trial of a cell: everything built, with what each cached stage depends on."""
+    attack = resolved.parts["attack"]
+    scenario = f"molebench.scenarios.{resolved.scenario}"
+    return Trial(
+        dataset=dataset,
+        attack=actor(attack),
+        control=control_of(attack, resolved.cell.profile),
+        victim=resolved.parts["victim"].build(),
+        extractor=extractor,
+        extractor_identity={"extractor": identity(resolved.parts["extractor"]), "weights": weights.sha256},
+        defenses=Pipeline(tuple((d.name, d.build()) for d in resolved.defenses), resolved.cell.seed),
+        defense_identity=tuple(identity(d) for d in resolved.defenses),
+        seed=resolved.cell.seed,
+        stages=stages,
+        progress=workspace.progress,
+        code=registry.code_sha256(scenario),
+        versions=provenance.versions(),
+    )
+
+
+def identity(part: Part) -> dict[str, Any]:
+    """What a stage that uses this component depends on."""
+    return {"name": part.name, "parameters": part.public, "code": registry.code_sha256(part.plugin.module.__name__)}
+
+
+def actor(part: Part) -> Actor:
+    """An attack ready to craft."""
+    threat = part.plugin.card.threat
+    if threat is None:
+        raise MolebenchError(f"attack {part.name} states no threat model; add threat=ThreatModel(...) to its card")
+    return Actor(part.name, part.build().craft, threat, {"attack": identity(part)})
+
+
+def control_of(attack: Part, profile: str) -> Actor | None:
+    """The control that an attack's card names, with those of the attack's parameters that it shares."""
+    name = attack.plugin.card.control
+    if name is None:
+        return None
+    plugin = registry.find("attacks", name)
+    shared = {k: v for k, v in attack.values.items() if k in plugin.parameters}
+    values = plugin.resolve(shared, profile)
+    return actor(Part(plugin, values, values))
+
+
+def components(resolved: Resolved) -> list[Component]:
+    """Every plug-in that takes part, and the scenario."""
+    parts = [*resolved.parts.values(), *resolved.defenses]
+    if name := resolved.parts["attack"].plugin.card.control:
+        plugin = registry.find("attacks", name)
+        parts.append(Part(plugin, {}, {}))
+    found = [_component(p.plugin.kind, p.name, p.plugin.module.__name__) for p in parts]
+    return [*found, _component("scenario", resolved.scenario, f"molebench.scenarios.{resolved.scenario}")]
+
+
+def _component(kind: str, name: str, module: str) -> Component:
+    return Component(
+        kind=kind,
+        name=name,
+        version=molebench.__version__,
+        origin="molebench",
+        code_sha256=registry.code_sha256(module),
+    )
+
+
+def assembled(
+    resolved: Resolved, dataset: Dataset, weights: Weights, outcome: Outcome, stages: Stages, started: str
+) -> Record:
+    """The record, arms and seal still missing."""
+    status, warnings = judged(resolved, outcome, weights)
+    threat = resolved.parts["attack"].plugin.card.threat
+    return Record(
+        key=resolved.key,
+        group=resolved.group,
+        cell=resolved.canonical,
+        scenario=resolved.scenario,
+        status=status,
+        started=started,
+        durations={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
+        reused=sorted(set(stages.reused) - set(stages.seconds)),
+        peak_memory_mib=provenance.peak_memory_mib(),
+        components=components(resolved),
+        threat_model={
+            "may": sorted(threat.may) if threat else [],
+            "knows": sorted(threat.knows) if threat else [],
+            "norm": threat.norm if threat else None,
+            "bound": threat.bound if threat else None,
+        },
+        poison=PoisonRecord(
+            sha256=outcome.poison.sha256,
+            n=len(outcome.poison),
+            violations=outcome.violations,
+            unmet=list(outcome.poison.unmet),
+            facts=fact_summary(outcome.poison_facts),
+        ),
+        data=DataRecord(
+            files={n: FileFact(sha256=f.sha256, bytes=f.bytes) for n, f in dataset.files.items()},
+            splits=dict(outcome.splits),
+            sizes=dict(outcome.sizes),
+            classes=list(dataset.classes),
+        ),
+        weights=[WeightsRecord(name=weights.name, source=weights.source, sha256=weights.sha256)],
+        seeds={"cell": resolved.cell.seed},
+        environment=provenance.environment(),
+        code=provenance.code(),
+        arms={},
+        metrics={
+            name: MetricValue(value=m.value, low=m.low, high=m.high, definition=m.definition)
+            for name, m in sorted(outcome.metrics.items())
+        },
+        warnings=warnings,
+    )
+
+
+def judged(resolved: Resolved, outcome: Outcome, weights: Weights) -> tuple[Any, list[str]]:
+    """The status of a finished cell, and what a reader should know: invalid before unhealthy before ok."""
+    low, high = resolved.parts["victim"].plugin.card.band
+    clean = outcome.metrics["accuracy_clean"].value
+    warnings = [*outcome.warnings, *outcome.poison.unmet]
+    if not low <= clean <= high:
+        warnings.append(f"the victim's clean accuracy {clean:.3f} is outside its band {low:g}-{high:g}")
+    unhealthy = bool(warnings)
+    if not weights.rankable:
+        warnings.append("the extractor's weights are random: never ranked")
+    if diverged := int(np.sum(outcome.poison_facts.get("diverged", 0))):
+        warnings.append(f"{diverged} poisons met NaN or infinity and kept their last good value")
+    if outcome.violations:
+        return "invalid", [*outcome.violations, *warnings]
+    return "unhealthy" if unhealthy else "ok", warnings
+
+
+def committed_arm(store: Store, key: str, name: str, outcome: Outcome, dataset: Dataset) -> ArmRecord:
+    """Writes an arm's predictions and describes them."""
+    arm, k = outcome.arms[name], len(dataset.classes)
+    file, digest = store.save_predictions(key, name, {"y": outcome.y, "predicted": arm.predicted})
+    table = metrics.confusion(outcome.y, arm.predicted, k)
+    return ArmRecord(
+        n=table.sum(axis=1).tolist(),
+        correct=table.diagonal().tolist(),
+        confusion=table.tolist(),
+        predictions=file,
+        predictions_sha256=digest,
+        trace={key: np.asarray(values, dtype=float).tolist() for key, values in arm.trace.items()},
+    )

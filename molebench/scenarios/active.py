@@ -1,0 +1,279 @@
+"""Active transfer learning: a dense head on frozen features, labels bought where it is least certain.
+
+The dataset's training images split into pool, test1 (the attacker's) and test2 (the judge's), 80/10/10.
+A head is trained on a few random labelled pool items; then, until `queries` labels are bought: the
+unlabelled items of highest softmax entropy are labelled truthfully and the head is retrained from scratch.
+Poisons join the unlabelled pool. Accuracy is measured on test2.
+
+Each arm plays the same loop on the same splits, seed set, initialisations and batch orders.
+
+Reference: Mueller, Boettinger, "Adversarial Vulnerability of Active Transfer Learning", IDA 2021,
+arXiv:2101.10792, section IV; what it leaves open is fixed as parameters of `ActiveLearner`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int
+
+from molebench import metrics
+from molebench.cards import Count, Positive, Share, Whole
+from molebench.errors import MolebenchError
+from molebench.collision import distances, extracted
+from molebench.heads import HeadSpec
+from molebench.hooks import Pipeline
+from molebench.metrics import Metric
+from molebench.rng import stream
+from molebench.scenarios.query_loop import Arm, Budget, Items, Loop, items
+from molebench.stages import Arrays
+from molebench.trial import Actor, ArmOutcome, Outcome, Trial
+from molebench.types import Array, AttackView, Dataset, Poison, Samples, fingerprint, violations
+
+SIZES = {
+    "tiny": {"pool": 800, "queries": 40, "query_batch": 10},
+    "small": {"pool": 4_800},
+    "paper": {"pool": 40_000},
+}
+
+
+@dataclass(frozen=True)
+class ActiveLearner:
+    """extractor: name of f. head: nn1 (linear) or nn2 (one hidden layer). queries: labels bought.
+    query_batch: labels bought between two trainings (the paper: 1). seed_size: labelled items at the start.
+    pool: most pool items (80 % of the images used). hidden: units of nn2. dropout: share dropped before each
+    layer. lr: Adam's step. epochs: most epochs of a training. batch: mini-batch. patience: epochs without a
+    better training loss before it stops. seed: fixes the model alone; the cell's seed where not given.
+    """
+
+    extractor: str
+    head: Literal["nn1", "nn2"] = "nn1"
+    queries: Count = 500
+    query_batch: Count = 20
+    seed_size: Count = 20
+    pool: Count = 4_800
+    hidden: Count = 64
+    dropout: Share = 0.5
+    lr: Positive = 1e-3
+    epochs: Count = 60
+    batch: Count = 64
+    patience: Count = 5
+    seed: Whole | None = None
+
+    @property
+    def spec(self) -> HeadSpec:
+        return HeadSpec(self.head, self.hidden, self.dropout, self.lr, self.epochs, self.batch, self.patience)
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.queries, self.query_batch, self.seed_size)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Indices into the dataset's training images: no image is in two of them."""
+
+    pool: Int[Array, " p"]
+    test1: Int[Array, " a"]
+    test2: Int[Array, " b"]
+
+
+def split(dataset: Dataset, victim: ActiveLearner, seed: int) -> Splits:
+    """80/10/10 of the training images within each class, of at most pool / 0.8 images in all."""
+    y = dataset.splits["train"].y
+    rng = stream(seed, "data split")
+    total = min(len(y), victim.pool * 10 // 8)
+    parts: tuple[list[Array], ...] = ([], [], [])
+    for c, count in enumerate(shares(np.bincount(y, minlength=len(dataset.classes)), total)):
+        mine = rng.permutation(np.flatnonzero(y == c))[:count]
+        tenth = len(mine) // 10
+        for part, chosen in zip(parts, np.split(mine, [len(mine) - 2 * tenth, len(mine) - tenth]), strict=True):
+            part.append(chosen)
+    splits = Splits(*(np.sort(np.concatenate(part)) for part in parts))
+    if not len(splits.test1) or len(splits.pool) < victim.seed_size + victim.queries:
+        raise MolebenchError(
+            f"dataset {dataset.name} gives a pool of {len(splits.pool)} and {len(splits.test1)} attacker's images; "
+            f"victim needs a pool of {victim.seed_size + victim.queries} (seed_size + queries) and test images of "
+            "some class: choose fewer queries, a larger pool, or a larger dataset"
+        )
+    return splits
+
+
+def shares(available: Int[Array, " k"], total: int) -> Int[Array, " k"]:
+    """How many of each class make `total`, in proportion to what is available (largest remainders)."""
+    exact = available * (total / max(available.sum(), 1))
+    counts = np.floor(exact).astype(np.int64)
+    short = np.argsort(counts - exact, kind="stable")[: total - counts.sum()]
+    counts[short] += 1
+    return np.minimum(counts, available)
+
+
+def success_rate(arm: Arm, poisons: int) -> float:
+    """Poisons among the labels bought, of as many as could be (the paper's 'attack success rate')."""
+    return float(arm.poisoned.sum()) / max(min(len(arm.queried), poisons), 1)
+
+
+def random_success_rate(poisons: int, clean_pool: int, seed_size: int) -> float:
+    """The paper's chance level: poisons / (clean pool - seed labels)."""
+    return poisons / max(clean_pool - seed_size, 1)
+
+
+def play(trial: Trial) -> Outcome:
+    """One cell: split, features, poison and its control's, every arm, and the figures that follow from them."""
+    train, splits = trial.dataset.splits["train"], split(trial.dataset, trial.victim, trial.seed)
+    parts = {name: train[getattr(splits, name)] for name in ("pool", "test1", "test2")}
+    z = {name: features(trial, part.x, f"features of {name}") for name, part in parts.items()}
+    pool, test = parts["pool"], items(parts["test2"], z["test2"])
+    view = AttackView(
+        parts["test1"], trial.dataset.classes, trial.dataset.modality, len(parts["test1"]), progress=trial.progress
+    )
+    poison = crafted(trial, trial.attack, view)
+    broken = violations(poison, view, trial.attack.threat)
+    poisons = {"clean": None, "poisoned": poison}
+    if trial.control:
+        poisons["control"] = crafted(trial, trial.control, view)
+    arms = {}
+    for name, injected in poisons.items():
+        items_ = items(pool, z["pool"], *poison_items(trial, injected))
+        arms[f"{name}_undefended"] = played(trial, items_, test, Pipeline(), ())
+        if trial.defenses.acts and name != "control":
+            arms[f"{name}_defended"] = defended(trial, pool, parts["test2"], injected)
+    facts = {**poison.facts, **distances(poison.samples.x, view.base[poison.base].x, view.modality)}
+    return Outcome(
+        y=test.y,
+        arms={name: outcome(arm) for name, arm in arms.items()},
+        metrics=figures(trial, test.y, arms, poison, facts, len(pool)),
+        poison=poison,
+        violations=broken,
+        splits={name: part.fingerprint for name, part in parts.items()},
+        sizes={name: len(part) for name, part in parts.items()},
+        poison_facts=facts,
+    )
+
+
+def features(trial: Trial, x: Array, label: str) -> Array:
+    """f(x), from the cache where these very inputs have been extracted before."""
+    inputs = {"x": fingerprint(x), **trial.extractor_identity, "versions": dict(trial.versions)}
+    modality = trial.dataset.modality
+    return trial.stages.get(
+        "features", inputs, lambda: {"z": extracted(trial.extractor, x, modality, trial.progress)}, label
+    )["z"]
+
+
+def crafted(trial: Trial, actor: Actor, view: AttackView) -> Poison:
+    """An attack's poison, made once for these bases, parameters and seed whatever the victim and defense."""
+    if "extractor" in actor.threat.knows:
+        view = replace(view, extractor=trial.extractor)
+    inputs = {
+        **actor.identity,
+        **(trial.extractor_identity if view.extractor else {}),
+        "base": view.base.fingerprint,
+        "seed": trial.seed,
+        "versions": dict(trial.versions),
+    }
+
+    def compute() -> Arrays:
+        poison = actor.craft(view, stream(trial.seed, "attack", actor.name))
+        unmet = np.frombuffer("\n".join(poison.unmet).encode(), np.uint8)
+        facts = {f"fact.{name}": value for name, value in poison.facts.items()}
+        return {"x": poison.samples.x, "y": poison.samples.y, "base": poison.base, "unmet": unmet, **facts}
+
+    found = trial.stages.get("poison", inputs, compute, f"poison {actor.name}")
+    facts = {name.removeprefix("fact."): value for name, value in found.items() if name.startswith("fact.")}
+    unmet = tuple(found["unmet"].tobytes().decode().split("\n")) if len(found["unmet"]) else ()
+    return Poison(Samples(found["x"], found["y"]), found["base"], facts, unmet)
+
+
+def poison_items(trial: Trial, poison: Poison | None) -> tuple[Samples | None, Array | None]:
+    """A poison's samples and their features."""
+    if poison is None or not len(poison):
+        return None, None
+    return poison.samples, features(trial, poison.samples.x, "features of poison")
+
+
+def played(
+    trial: Trial, pool: Items, test: Items, defenses: Pipeline, defense_identity: tuple[Mapping[str, object], ...]
+) -> Arm:
+    """One arm, from the cache where the same learner has met the same items before."""
+    victim: ActiveLearner = trial.victim
+    inputs = {
+        "pool": fingerprint(pool.z, pool.y, pool.poison),
+        "test": fingerprint(test.z, test.y),
+        "victim": asdict(victim),
+        "seed": trial.seed,
+        "defenses": list(defense_identity),
+        "x": fingerprint(pool.x, test.x) if defense_identity else "",
+        "code": trial.code,
+        "versions": dict(trial.versions),
+    }
+    model_seed = trial.seed if victim.seed is None else victim.seed
+
+    def compute() -> Arrays:
+        k = len(trial.dataset.classes)
+        with trial.progress("queries", victim.queries) as advance:
+            loop = Loop(victim.spec, victim.budget, pool, test, k, trial.seed, model_seed, defenses)
+            return vars(loop.play(advance))
+
+    return Arm(**trial.stages.get("arms", inputs, compute, "arms"))
+
+
+def defended(trial: Trial, clean: Samples, test: Samples, poison: Poison | None) -> Arm:
+    """An arm behind the defenses: inputs transformed first, features extracted from what is left of them."""
+    k = len(trial.dataset.classes)
+    mixed = items(clean, np.zeros((len(clean), 0), np.float32), poison and poison.samples, poison and _nothing(poison))
+    x = trial.defenses.transformed(mixed.x, "pool", k)
+    test_x = trial.defenses.transformed(test.x, "test", k)
+    pool_items = Items(x, features(trial, x, "features defended"), mixed.y, mixed.poison)
+    test_items = items(Samples(test_x, test.y), features(trial, test_x, "features defended"))
+    return played(trial, pool_items, test_items, trial.defenses, trial.defense_identity)
+
+
+def _nothing(poison: Poison) -> Array:
+    return np.zeros((len(poison), 0), np.float32)
+
+
+def outcome(arm: Arm) -> ArmOutcome:
+    """An arm as the record keeps it: predictions, and by training labels, poisons and accuracy."""
+    bought = np.cumsum(np.concatenate([[0], arm.poisoned]))
+    spent = np.minimum(arm.spent, len(arm.poisoned))
+    return ArmOutcome(
+        arm.predicted,
+        {"queries": spent, "labels": arm.labels, "poisons": bought[spent], "accuracy": arm.accuracy},
+    )
+
+
+def figures(
+    trial: Trial, y: Array, arms: Mapping[str, Arm], poison: Poison, facts: Mapping[str, Array], clean_pool: int
+) -> dict[str, Metric]:
+    """Every metric of the scenario, from the arms' predictions."""
+    k, rng = len(trial.dataset.classes), stream(trial.seed, "bootstrap")
+    clean, hit = arms["clean_undefended"], arms["poisoned_undefended"]
+    found = metrics.deltas(y, clean.predicted, hit.predicted, k, rng)
+    found["accuracy_clean"] = metrics.accuracy("accuracy_clean", y, clean.predicted, rng)
+    found["accuracy_poisoned"] = metrics.accuracy("accuracy_poisoned", y, hit.predicted, rng)
+    found["accuracy_seed_only"] = metrics.accuracy("accuracy_seed_only", y, clean.seed_predicted, rng)
+    if control := arms.get("control_undefended"):
+        found["accuracy_control"] = metrics.accuracy("accuracy_control", y, control.predicted, rng)
+        found |= metrics.renamed(metrics.deltas(y, control.predicted, hit.predicted, k, rng), "_vs_control")
+    if len(poison):
+        chance = random_success_rate(len(poison), clean_pool, trial.victim.seed_size)
+        found["success_rate"] = metrics.count("success_rate", success_rate(hit, len(poison)))
+        found["random_success_rate"] = metrics.count("random_success_rate", chance)
+        for name in ("collision_ratio", "psnr"):
+            if name in facts:
+                found[name] = metrics.over_items(name, facts[name], rng)
+    return found | defended_figures(y, arms, k, rng)
+
+
+def defended_figures(y: Array, arms: Mapping[str, Arm], k: int, rng: np.random.Generator) -> dict[str, Metric]:
+    """What a defense costs and saves; nothing where there is none."""
+    if "poisoned_defended" not in arms:
+        return {}
+    clean, kept = arms["clean_undefended"].predicted, arms["poisoned_defended"].predicted
+    own = arms["clean_defended"].predicted
+    found = metrics.renamed(metrics.deltas(y, clean, kept, k, rng), "_defended")
+    found |= metrics.renamed(metrics.deltas(y, own, kept, k, rng), "_defended_own")
+    cost = metrics.deltas(y, clean, own, k, rng)["delta_total"]
+    found["clean_cost"] = Metric(cost.value, cost.low, cost.high, metrics.definition("clean_cost"))
+    return found

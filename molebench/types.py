@@ -1,0 +1,200 @@
+"""The nouns that every other file speaks in: arrays with labels, what one party may see, what it may do.
+
+Nothing here knows torch, files or the command line. Arrays are NumPy and read-only, so that a party
+handed one can neither change it for the others nor tell from a write whether it is shared.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+Array = np.ndarray
+
+
+def frozen(a: Array) -> Array:
+    """`a` itself where nobody else can write it, otherwise a private copy; never writeable."""
+    if a.base is not None or a.flags.writeable:
+        a = np.array(a, order="C", copy=True)
+        a.flags.writeable = False
+    return a
+
+
+def fingerprint(*arrays: Array) -> str:
+    """sha256 over dtype, shape and bytes of the arrays, in order."""
+    h = hashlib.sha256()
+    for a in arrays:
+        h.update(f"{a.dtype.str}{a.shape}".encode())
+        h.update(memoryview(np.ascontiguousarray(a)).cast("B"))
+    return h.hexdigest()
+
+
+@dataclass(frozen=True)
+class Modality:
+    """What kind of signal a sample is: its stored type and, in input units, its valid range and finest step."""
+
+    name: str
+    dtype: str
+    low: float
+    high: float
+    step: float
+
+    @property
+    def peak(self) -> float:
+        """Width of the valid range, the peak of PSNR."""
+        return self.high - self.low
+
+    def values(self, stored: Array) -> Array:
+        """Stored samples in input units, float32."""
+        return stored.astype(np.float32) * np.float32(self.step)
+
+    def quantise(self, values: Array) -> Array:
+        """Values in input units, clipped to the valid range and rounded to what can be stored."""
+        return np.rint(np.clip(values, self.low, self.high) / self.step).astype(self.dtype)
+
+
+IMAGE = Modality("image", "uint8", low=0.0, high=255.0, step=1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Inputs and labels, in order. x is uint8 [n, h, w, c] or PCM16 [n, t]; y is int64 [n]."""
+
+    x: Shaped[Array, "n ..."]
+    y: Int[Array, " n"]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", frozen(self.x))
+        object.__setattr__(self, "y", frozen(self.y.astype(np.int64)))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: Any) -> "Samples":
+        return Samples(self.x[index], self.y[index])
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.x, self.y)
+
+
+class FileFact(NamedTuple):
+    """What was read: sha256 and size of a file (of all its files, for a folder)."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Named splits of samples, and the names of their classes."""
+
+    name: str
+    splits: Mapping[str, Samples]
+    classes: tuple[str, ...]
+    modality: Modality = IMAGE
+    files: Mapping[str, FileFact] = field(default_factory=dict)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        return {name: samples.fingerprint for name, samples in self.splits.items()}
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """What an attacker may do and knows: a value, shown on the board.
+
+    may: any of recruit, reorder, perturb, inject. knows: any of data, extractor, victim, defense.
+    norm and bound: the limit on a perturbation, in input units; None is unlimited (and reported).
+    """
+
+    may: frozenset[str] = frozenset()
+    knows: frozenset[str] = frozenset()
+    norm: str | None = None
+    bound: float | None = None
+
+    def __post_init__(self) -> None:
+        for given, known in ((self.may, MAY), (self.knows, KNOWS)):
+            if not given <= known:
+                raise ValueError(f"threat model has {sorted(given - known)}; allowed: {sorted(known)}")
+
+
+MAY = frozenset({"recruit", "reorder", "perturb", "inject"})
+KNOWS = frozenset({"data", "extractor", "victim", "defense"})
+
+
+@dataclass(frozen=True, eq=False)
+class AttackView:
+    """All that an attack may see while it crafts: what is not in it cannot leak.
+
+    base: the samples it may use or change, with true labels. extractor: f(x), torch [n, ...] in input
+    units to [n, d], differentiable; None where the threat model does not know it. budget: most poisons.
+    """
+
+    base: Samples
+    classes: tuple[str, ...]
+    modality: Modality
+    budget: int
+    extractor: Callable[..., Any] | None = None
+    progress: Callable[[str, int], Any] | None = None  # progress(label, total) -> an advance function's context
+
+
+@dataclass(frozen=True, eq=False)
+class Poison:
+    """What an attack returns: new inputs, the base sample of each, and facts about each, never an effect.
+
+    facts: name -> one number a poison. unmet: conditions of its own that the attack missed, in words.
+    """
+
+    samples: Samples
+    base: Int[Array, " n"]
+    facts: Mapping[str, Shaped[Array, " n"]] = field(default_factory=dict)
+    unmet: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base", frozen(self.base.astype(np.int64)))
+        object.__setattr__(self, "facts", MappingProxyType({k: frozen(v) for k, v in self.facts.items()}))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def sha256(self) -> str:
+        """Names the poison by what reaches the victim; facts about how it was made do not count."""
+        return fingerprint(self.samples.x, self.samples.y, self.base)
+
+
+def violations(poison: Poison, view: AttackView, threat: ThreatModel) -> list[str]:
+    """What in the poison breaks the threat model or the budget; empty where it is valid."""
+    return list(_violations(poison, view, threat))
+
+
+def _violations(poison: Poison, view: AttackView, threat: ThreatModel) -> Iterable[str]:
+    x, base = poison.samples.x, view.base
+    if len(poison) != len(poison.base):
+        yield f"{len(poison)} poisons name {len(poison.base)} bases"
+        return
+    if len(poison) and "inject" not in threat.may:
+        yield f"injects {len(poison)} samples, which its threat model does not allow"
+    if len(poison) > view.budget:
+        yield f"poisons {len(poison)} samples; the benchmark allows {view.budget}"
+    if x.dtype != base.x.dtype or x.shape[1:] != base.x.shape[1:]:
+        yield f"poisons are {x.dtype} {x.shape[1:]}; the data is {base.x.dtype} {base.x.shape[1:]}"
+        return
+    if len(poison) and not (0 <= poison.base.min() and poison.base.max() < len(base)):
+        yield f"names a base outside 0..{len(base) - 1}"
+        return
+    if (poison.samples.y != base.y[poison.base]).any():
+        yield "changes a label; every poison keeps its base's true label"
+    changed = x.astype(np.int64) - base.x[poison.base].astype(np.int64)
+    if changed.any() and "perturb" not in threat.may:
+        yield "changes an input, which its threat model does not allow"
+    if threat.bound is not None and len(poison):
+        order = {"l2": 2, "linf": np.inf}[threat.norm or "l2"]
+        worst = np.linalg.norm(changed.reshape(len(x), -1) * view.modality.step, ord=order, axis=1).max()
+        if worst > threat.bound:
+            yield f"changes an input by {worst:.4g} in {threat.norm}; the threat model allows {threat.bound:.4g}"

@@ -1,0 +1,130 @@
+"""Pretrained weights: found or fetched once, converted once to safetensors, named by sha256 in every record.
+
+An extractor says where its weights can come from and how a file of each format is read; this file does the
+rest. `weights` is 'imagenet' (the published ones), a path to a file of the user's, or 'random', which a
+record states and a board never ranks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from molebench.errors import MolebenchError
+from molebench.rng import torch_stream
+from molebench.sources import Source, first_that_answers
+from molebench.stages import load_arrays, save_arrays
+from molebench.types import Array, fingerprint
+from molebench.workspace import Workspace, sha256
+
+State = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state dict and where it is from. sha256: over the converted arrays, whatever file they came in."""
+
+    name: str
+    source: str
+    sha256: str
+    state: Mapping[str, Array]
+
+    @property
+    def rankable(self) -> bool:
+        return self.source != "random"
+
+    def into(self, network: nn.Module) -> nn.Module:
+        """The network with these weights; a name or shape that does not fit is an error."""
+        ours = {k for k in network.state_dict() if not k.endswith("num_batches_tracked")}
+        if different := ours ^ set(self.state):
+            raise MolebenchError(f"weights of {self.name} from {self.source} do not fit: {sorted(different)[0]} differs")
+        network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in self.state.items()}, strict=False)
+        return network
+
+
+class Unreadable(Exception):
+    """A weight file that is cut short, corrupted or of another network."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one extractor gets its weights. files: names looked for in MOLEBENCH_DATA before any download."""
+
+    name: str
+    files: Sequence[str]
+    sources: Sequence[Source]
+    read: Callable[[Path], State]
+    hint: str
+
+    def get(self, weights: str, network: nn.Module, workspace: Workspace) -> Weights:
+        """The weights that the parameter `weights` names."""
+        if weights == "random":
+            state = {k: v.numpy() for k, v in random_state(network).items()}
+            return Weights(self.name, "random", _named(state), state)
+        if weights != "imagenet":
+            return self._converted(Path(weights).expanduser(), f"file {Path(weights).name}", workspace)
+        kept = workspace.cache / "weights" / f"{self.name}-imagenet.safetensors"
+        if found := load_arrays(kept):
+            return Weights(self.name, found[1], _named(found[0]), found[0])
+        original = kept.with_suffix(".original")
+        source = self._fetch(original, workspace)
+        return self._converted(original, source, workspace, kept)
+
+    def _fetch(self, target: Path, workspace: Workspace) -> str:
+        """Puts the published file at `target` and says where it came from."""
+        for name in self.files:
+            if (workspace.data / name).is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)
+                target.symlink_to(workspace.data / name)
+                return f"MOLEBENCH_DATA/{name}"
+        return first_that_answers(f"the weights of {self.name}", self.sources, target, workspace, self.hint)
+
+    def _converted(self, path: Path, source: str, workspace: Workspace, kept: Path | None = None) -> Weights:
+        """The weights in a file of any format we read; a corrupted file is named, and never cached."""
+        if not path.is_file():
+            raise MolebenchError(f"extractor {self.name}: no weight file {path}; {self.hint}")
+        kept = kept or workspace.cache / "weights" / f"{self.name}-{sha256(path)[:16]}.safetensors"
+        if not (found := load_arrays(kept)):
+            try:
+                state = self.read(path)
+            except Unreadable as error:
+                raise MolebenchError(f"extractor {self.name}: weight file {path.name} is unusable: {error}") from error
+            finally:
+                if path.suffix == ".original":
+                    path.unlink()
+            save_arrays(kept, state, note=source)
+            found = (state, source)
+        return Weights(self.name, source, _named(found[0]), found[0])
+
+
+def _named(state: State) -> str:
+    """The sha256 of a state dict, whatever the order of its entries."""
+    return fingerprint(*(state[name] for name in sorted(state)))
+
+
+def random_state(network: nn.Module) -> dict[str, Tensor]:
+    """He-normal convolutions and identity batch norms from a fixed stream: a stand-in for tests, never ranked."""
+    rng = torch_stream(0, "random weights")
+    state = {}
+    for name, value in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        if value.dim() > 1:
+            fan_in = value[0].numel()
+            state[name] = torch.randn(value.shape, generator=rng) * (2.0 / fan_in) ** 0.5
+        else:
+            state[name] = value.clone()
+    return state
+
+
+def suffix_of(path: Path, magic: Mapping[bytes, str]) -> str:
+    """The format of a file by its first bytes, so that a wrong or missing suffix does not matter."""
+    with path.open("rb") as handle:
+        head = handle.read(8)
+    for start, name in magic.items():
+        if head.startswith(start):
+            return name
+    raise Unreadable(f"its first bytes are {head!r}; expected {' or '.join(sorted(set(magic.values())))}")
