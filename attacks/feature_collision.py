@@ -158,9 +158,9 @@ def descend(
         gradient = within(gradient, x[active] + delta[active], modality)
         momentum[active] = MOMENTUM * momentum[active] + (1 - MOMENTUM) * unit(gradient)
         length = lr * 0.5 * (1 + np.cos(np.pi * t / steps)) * x[0].numel() ** 0.5 / (1 - MOMENTUM ** (t + 1))
-        delta[active] = (x[active] + delta[active] - length * momentum[active]).clamp(
-            modality.low, modality.high
-        ) - x[active]
+        delta[active] = (x[active] + delta[active] - length * momentum[active]).clamp(modality.low, modality.high) - x[
+            active
+        ]
     facts = {"steps": taken, "converged": converged, "diverged": diverged}
     return x + delta, {name: value.numpy() for name, value in facts.items()}
 
@@ -185,4 +185,5 @@ def within(gradient: Tensor, x: Tensor, modality: Modality) -> Tensor:
 def unit(gradient: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
     """Each sample's gradient divided by its norm; a zero gradient stays zero."""
     norm = gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
-    return gradient / norm.view(-1, *[1] * (gradient.dim() - 1))
+    scaled: Tensor = gradient / norm.view(-1, *[1] * (gradient.dim() - 1))
+    return scaled

@@ -33,6 +33,6 @@ class Unperturbed:
 
     def craft(self, view: AttackView, rng: np.random.Generator) -> Poison:
         """The chosen bases, unchanged."""
-        bases, index, mu = chosen_bases(view, self.n_poison, self.target, self.base == "closest", self.balance, rng)
+        bases, index, _ = chosen_bases(view, self.n_poison, self.target, self.base == "closest", self.balance, rng)
         facts = {"collision_ratio": np.ones(len(bases))} if view.extractor else {}
         return Poison(bases, index, facts)

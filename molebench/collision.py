@@ -46,9 +46,7 @@ def target_vector(kind: Target, features: Float[Array, "n d"]) -> Float[Array, "
     return chosen.astype(np.float32)
 
 
-def select_bases(
-    distance: Float[Array, " n"], y: Int[Array, " n"], count: int, balance: bool
-) -> Int[Array, " m"]:
+def select_bases(distance: Float[Array, " n"], y: Int[Array, " n"], count: int, balance: bool) -> Int[Array, " m"]:
     """The `count` base samples of smallest distance, Eq. 3; with balance, as equally from each class as can be.
 
     Classes take turns, each giving its nearest sample left, so counts differ by at most one until a class

@@ -20,6 +20,7 @@ from molebench.stages import key
 from molebench.workspace import file_fact
 
 Profile = Literal["tiny", "small", "paper"]
+PROFILES: tuple[Profile, ...] = ("tiny", "small", "paper")
 Scalar = bool | int | float | str | None
 
 
@@ -47,9 +48,11 @@ class Part:
 
     @property
     def name(self) -> str:
+        """The plug-in's name."""
         return self.plugin.name
 
     def build(self) -> Any:
+        """The component itself."""
         return self.plugin.build(self.values)
 
 
@@ -63,6 +66,7 @@ class Resolved:
 
     @property
     def scenario(self) -> str:
+        """The one scenario of the victim."""
         return self.parts["victim"].plugin.card.scenarios[0]
 
     @property
@@ -74,6 +78,7 @@ class Resolved:
 
     @property
     def key(self) -> str:
+        """Names the cell, and its folder."""
         return key(self.canonical)
 
     @property
@@ -140,8 +145,8 @@ class Sweep(BaseModel):
     name: str
     attack: list[str]
     victim: list[str]
-    dataset: list[str | None] = Field(default_factory=lambda: [None])
-    defense: list[list[str]] = Field(default_factory=lambda: [[]])
+    dataset: list[str | None] = Field(default_factory=lambda: list[str | None]([None]))
+    defense: list[list[str]] = Field(default_factory=lambda: list[list[str]]([[]]))
     profile: Profile = "small"
     seed: list[int] = Field(default_factory=lambda: [0])
     set: dict[str, list[Scalar]] = Field(default_factory=dict)
@@ -151,9 +156,9 @@ class Sweep(BaseModel):
 
         A parameter applies to the cells that have it: `attack.steps` is left out where the attack has none.
         """
-        grid = (self.seed, self.victim, self.dataset, self.attack, self.defense, *self.set.values())
+        named: list[list[Any]] = [self.seed, self.victim, self.dataset, self.attack, self.defense]
         seen = set()
-        for seed, victim, dataset, attack, defenses, *values in itertools.product(*grid):
+        for seed, victim, dataset, attack, defenses, *values in itertools.product(*named, *self.set.values()):
             given = {n: v for n, v in zip(self.set, values, strict=True) if applies(n, attack, victim)}
             cell = Cell(
                 attack=attack,

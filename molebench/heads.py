@@ -8,6 +8,7 @@ Reference: Mueller, Boettinger, arXiv:2101.10792, section IV-A; what it leaves o
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -36,9 +37,11 @@ class Head:
     layers: tuple[Tensor, ...]
 
     def logits(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """g(z) before the softmax, without dropout."""
         return forward(self.layers, z, 0.0, None)
 
     def probabilities(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """softmax(g(z)), without gradients."""
         with torch.no_grad():
             return self.logits(z).softmax(dim=1)
 
@@ -51,7 +54,7 @@ def fit(
     adam = torch.optim.Adam(layers, lr=spec.lr, fused=True)
     best, waited = float("inf"), 0
     for _ in range(spec.epochs):
-        for batch in torch.randperm(len(z), generator=order).split(spec.batch):
+        for batch in torch.split(torch.randperm(len(z), generator=order), spec.batch):
             loss = F.cross_entropy(forward(layers, z[batch], spec.dropout, order), y[batch])
             adam.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -68,7 +71,7 @@ def initial(spec: HeadSpec, d: int, k: int, rng: Generator) -> list[Tensor]:
     """W, b of each layer in turn."""
     widths = (d, k) if spec.kind == "nn1" else (d, spec.hidden, k)
     layers = []
-    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+    for fan_in, fan_out in pairwise(widths):
         limit = (6.0 / (fan_in + fan_out)) ** 0.5
         layers += [(torch.rand(fan_in, fan_out, generator=rng) * 2 - 1) * limit, torch.zeros(fan_out)]
     return layers

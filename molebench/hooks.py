@@ -72,9 +72,11 @@ class Pipeline:
 
     @property
     def acts(self) -> bool:
+        """Whether any defense acts at any moment."""
         return any(self.has(moment) for moment in MOMENTS)
 
     def has(self, moment: str) -> bool:
+        """Whether any defense acts at this moment."""
         return any(True for _ in self._acting(moment))
 
     def _acting(self, moment: str) -> Iterator[tuple[str, Callable[..., Any]]]:

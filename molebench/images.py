@@ -13,8 +13,8 @@ from molebench.types import Array
 def decode(data: bytes, name: str, size: tuple[int, int] | None = None, mode: str = "RGB") -> Array:
     """The pixels of an encoded image, uint8 [h, w, c]; resized (Lanczos) only where `size` (w, h) differs."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image = image.convert(mode)
+        with Image.open(io.BytesIO(data)) as file:
+            image = file.convert(mode)
             if size and image.size != size:
                 image = image.resize(size, Image.Resampling.LANCZOS)
             pixels = np.asarray(image, dtype=np.uint8)

@@ -60,9 +60,7 @@ def confusion(y: Int[Array, " m"], predicted: Int[Array, " m"], k: int) -> Int[A
     return np.bincount(y * k + predicted, minlength=k * k).reshape(k, k)
 
 
-def class_accuracy(
-    weights: Float[Array, "b m"], y: Int[Array, " m"], right: Array, k: int
-) -> Float[Array, "b k"]:
+def class_accuracy(weights: Float[Array, "b m"], y: Int[Array, " m"], right: Array, k: int) -> Float[Array, "b k"]:
     """Accuracy of each class under each weighting of the items; NaN where a class has no weight."""
     member = np.eye(k, dtype=np.float32)[y]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -114,6 +112,4 @@ def _metric(name: str, values: Float[Array, " b"]) -> Metric:
 
 def renamed(metrics: Mapping[str, Metric], suffix: str) -> dict[str, Metric]:
     """The same figures under names with a suffix, and its meaning in their definitions."""
-    return {
-        f"{n}{suffix}": Metric(m.value, m.low, m.high, definition(f"{n}{suffix}")) for n, m in metrics.items()
-    }
+    return {f"{n}{suffix}": Metric(m.value, m.low, m.high, definition(f"{n}{suffix}")) for n, m in metrics.items()}

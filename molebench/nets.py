@@ -40,9 +40,7 @@ class FrozenExtractor(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], channels: str = "rgb"
-    ) -> None:
+    def __init__(self, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], channels: str = "rgb") -> None:
         super().__init__()
         self.body = body.to(memory_format=torch.channels_last).requires_grad_(False).eval()
         self.order = ["rgb".index(c) for c in channels]
@@ -50,6 +48,7 @@ class FrozenExtractor(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, x: Float[Tensor, "n h w c"]) -> Float[Tensor, "n d"]:
+        """f(x)."""
         x = x.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)[:, self.order]
         features: Tensor = self.body((x - self.mean) / self.std)
         return features

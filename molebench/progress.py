@@ -1,7 +1,7 @@
 """Progress with an ETA: a bar on a terminal, a plain line now and then elsewhere; always on stderr.
 
-    with progress("crafting", 500) as advance:
-        advance(25)
+with progress("crafting", 500) as advance:
+    advance(25)
 """
 
 import sys

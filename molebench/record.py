@@ -95,7 +95,7 @@ class Verification(Strict):
 class Record(Strict):
     """What came out of one cell."""
 
-    schema_: str = Field(SCHEMA, alias="schema")
+    schema_: Literal["molebench.result/1"] = Field(alias="schema")  # BaseModel has a method named schema
     key: str
     group: str
     cell: dict[str, Any]
@@ -121,7 +121,7 @@ class Record(Strict):
     verification: Verification = Verification()
     record_sha256: str = ""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
     @property
     def rankable(self) -> bool:

@@ -83,6 +83,7 @@ class Parameter:
 
     @property
     def is_path(self) -> bool:
+        """Whether it may name a user's file or folder."""
         from molebench.cards import UserPath
 
         return any(isinstance(m, UserPath) for m in getattr(self.annotation, "__metadata__", ()))
@@ -99,6 +100,7 @@ class Plugin:
 
     @property
     def card(self) -> "Card":
+        """What its decorator attached."""
         return typing.cast("Card", self.make.card)
 
     @property
@@ -116,18 +118,17 @@ class Plugin:
     def resolve(self, given: Mapping[str, Any], profile: str) -> dict[str, Any]:
         """Every parameter's value: the field's default, then the profile's size, then what was given."""
         there = self.parameters
-        values = {p.name: p.default for p in there.values() if p.default is not MISSING}
-        values.update(self.card.profiles.get(profile, {}))
-        for key, value in given.items():
+        for key in given:
             if key not in there:
                 raise unknown(f"parameter of {self.kind} {self.name}", key, there)
-            values[key] = checked(f"{self.kind} {self.name}", there[key], value)
-        missing = [key for key in there if key not in values]
-        if missing:
+        sizes = self.card.profiles.get(profile, {})
+        values = {p.name: p.default for p in there.values() if p.default is not MISSING} | dict(sizes) | dict(given)
+        if missing := [key for key in there if key not in values]:
             raise MolebenchError(f"{self.kind} {self.name} needs --set {self.kind}.{missing[0]}=...")
-        return {key: values[key] for key in there}
+        return {key: checked(f"{self.kind} {self.name}", there[key], values[key]) for key in there}
 
     def build(self, values: Mapping[str, Any]) -> Any:
+        """The component, from checked values of every parameter."""
         return self.make(**values)
 
 
@@ -146,16 +147,26 @@ def find(kind: str, name: str) -> Plugin:
 
 def checked(who: str, parameter: Parameter, value: Any) -> Any:
     """The value in the type of its field, or an error that says what is allowed."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
+    if value == "none" and type(None) in typing.get_args(parameter.annotation):
+        return None
     try:
-        return TypeAdapter(parameter.annotation).validate_python(value)
+        return _adapter(parameter.annotation).validate_python(value)
     except ValidationError as error:
         raise MolebenchError(
             f"{who}: {parameter.name} = {value!r}; expected {parameter.allowed} (default {parameter.default!r})"
         ) from error
 
 
+@functools.cache
+def _adapter(annotation: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
+
+
+@functools.cache
 def code_sha256(module: str) -> str:
     """sha256 over the code of a module and of every molebench module that it imports, comments left out.
 
@@ -196,13 +207,16 @@ def imports(tree: ast.Module) -> list[str]:
     return found
 
 
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
+
+
 def _bare(tree: ast.Module) -> ast.Module:
     """The tree without docstrings (comments are not in it)."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            if isinstance(getattr(body[0].value, "value", None), str):
-                body.pop(0)
+        if isinstance(body, list) and body and _is_text(body[0]):
+            body.pop(0)
     return tree
 
 

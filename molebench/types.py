@@ -29,7 +29,7 @@ def fingerprint(*arrays: Array) -> str:
     h = hashlib.sha256()
     for a in arrays:
         h.update(f"{a.dtype.str}{a.shape}".encode())
-        h.update(memoryview(np.ascontiguousarray(a)).cast("B"))
+        h.update(np.ascontiguousarray(a).reshape(-1).view(np.uint8).data)
     return h.hexdigest()
 
 
@@ -79,6 +79,7 @@ class Samples:
 
     @property
     def fingerprint(self) -> str:
+        """sha256 over inputs and labels, in order."""
         return fingerprint(self.x, self.y)
 
 
@@ -101,6 +102,7 @@ class Dataset:
 
     @property
     def fingerprints(self) -> dict[str, str]:
+        """sha256 of each split."""
         return {name: samples.fingerprint for name, samples in self.splits.items()}
 
 
@@ -185,7 +187,7 @@ def _violations(poison: Poison, view: AttackView, threat: ThreatModel) -> Iterab
     if x.dtype != base.x.dtype or x.shape[1:] != base.x.shape[1:]:
         yield f"poisons are {x.dtype} {x.shape[1:]}; the data is {base.x.dtype} {base.x.shape[1:]}"
         return
-    if len(poison) and not (0 <= poison.base.min() and poison.base.max() < len(base)):
+    if len(poison) and not (poison.base.min() >= 0 and poison.base.max() < len(base)):
         yield f"names a base outside 0..{len(base) - 1}"
         return
     if (poison.samples.y != base.y[poison.base]).any():

@@ -33,13 +33,16 @@ class Weights:
 
     @property
     def rankable(self) -> bool:
+        """False for random weights."""
         return self.source != "random"
 
     def into(self, network: nn.Module) -> nn.Module:
         """The network with these weights; a name or shape that does not fit is an error."""
         ours = {k for k in network.state_dict() if not k.endswith("num_batches_tracked")}
         if different := ours ^ set(self.state):
-            raise MolebenchError(f"weights of {self.name} from {self.source} do not fit: {sorted(different)[0]} differs")
+            raise MolebenchError(
+                f"weights of {self.name} from {self.source} do not fit: {sorted(different)[0]} differs"
+            )
         network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in self.state.items()}, strict=False)
         return network
 

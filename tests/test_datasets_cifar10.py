@@ -128,7 +128,7 @@ def test_the_archive_is_found_in_the_data_folder_and_among_the_downloads(
     path.unlink()
     again = CIFAR10().load(workspace)  # from the cache
     assert first.fingerprints == again.fingerprints
-    assert first.files == {FILE: cifar10.SHA256}
+    assert first.files == {FILE: (cifar10.SHA256, cifar10.SIZE)}
     assert len(first.splits["train"]) == 10
     assert not first.splits["test"].x.flags.writeable
 

@@ -10,7 +10,7 @@ from molebench.datasets import folder
 from molebench.datasets.folder import Folder, natural
 from molebench.errors import MolebenchError
 from molebench.types import Dataset
-from molebench.workspace import Workspace, tree_sha256
+from molebench.workspace import Workspace, file_fact
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_the_record_gets_the_folder_s_name_and_digest_and_not_its_place(pets: Pa
     two_classes(pets)
     data = Folder(f"{pets}/../pets/").load(workspace)
     assert data.name == "folder"
-    assert data.files == {"pets": tree_sha256(pets)}
+    assert data.files == {"pets": file_fact(pets)}
     assert str(pets.parent) not in repr(data)
 
 
@@ -241,5 +241,5 @@ def test_a_folder_that_may_not_be_read_is_refused(
         raise PermissionError(13, "Permission denied", str(path))
 
     two_classes(pets)
-    monkeypatch.setattr(folder, "tree_sha256", denied)
+    monkeypatch.setattr(folder, "file_fact", denied)
     refused(pets, workspace, r"cannot read pets \(Permission denied\); mend its permissions")

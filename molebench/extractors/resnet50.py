@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as File
+from typing import Any
 
 import numpy as np
 import timm
@@ -123,7 +124,7 @@ def read_tfjs(path: File) -> tuple[dict[str, Array], float]:
             content = {name: f.read() for name, f in files.items() if f}
         model = next(name for name in content if name.endswith("ResNet50/model.json"))
         manifest = json.loads(content[model])
-        arrays = {}
+        arrays: dict[str, Array] = {}
         for group in manifest["weightsManifest"]:
             data = b"".join(content[model.replace("model.json", shard)] for shard in group["paths"])
             arrays |= dict(_sliced(data, group["weights"]))
@@ -132,12 +133,11 @@ def read_tfjs(path: File) -> tuple[dict[str, Array], float]:
     return arrays, _epsilon(manifest["modelTopology"])
 
 
-def _sliced(data: bytes, weights: list[dict[str, object]]) -> Iterator[tuple[str, Array]]:
+def _sliced(data: bytes, weights: list[dict[str, Any]]) -> Iterator[tuple[str, Array]]:
     start = 0
     for entry in weights:
-        shape = tuple(entry["shape"])  # type: ignore[arg-type]
-        count = int(np.prod(shape))
-        yield str(entry["name"]), np.frombuffer(data, "<f4", count, start).reshape(shape)
+        count = int(np.prod(entry["shape"]))
+        yield entry["name"], np.frombuffer(data, "<f4", count, start).reshape(entry["shape"])
         start += 4 * count
 
 
@@ -180,9 +180,13 @@ def names(new: bool) -> Iterator[tuple[tuple[str, str], str, str]]:
             here = f"layer{stage - 1}.{block}"
             for part in ("1", "2a", "2b", "2c") if block == 0 else ("2a", "2b", "2c"):
                 index = "2abc".index(part[-1]) if part != "1" else 0
-                ours = (f"{here}.downsample.0", f"{here}.downsample.1") if part == "1" else (
-                    f"{here}.conv{index}",
-                    f"{here}.bn{index}",
+                ours = (
+                    (f"{here}.downsample.0", f"{here}.downsample.1")
+                    if part == "1"
+                    else (
+                        f"{here}.conv{index}",
+                        f"{here}.bn{index}",
+                    )
                 )
                 keras = f"conv{stage}_block{block + 1}_{index}"
                 old = f"{stage}{'abcdef'[block]}_branch{part}"

@@ -20,8 +20,8 @@ from jaxtyping import Int
 
 from molebench import metrics
 from molebench.cards import Count, Positive, Share, Whole
-from molebench.errors import MolebenchError
 from molebench.collision import distances, extracted
+from molebench.errors import MolebenchError
 from molebench.heads import HeadSpec
 from molebench.hooks import Pipeline
 from molebench.metrics import Metric
@@ -63,10 +63,12 @@ class ActiveLearner:
 
     @property
     def spec(self) -> HeadSpec:
+        """How the head is made and trained."""
         return HeadSpec(self.head, self.hidden, self.dropout, self.lr, self.epochs, self.batch, self.patience)
 
     @property
     def budget(self) -> Budget:
+        """How many labels are bought, and how."""
         return Budget(self.queries, self.query_batch, self.seed_size)
 
 
@@ -103,10 +105,11 @@ def split(dataset: Dataset, victim: ActiveLearner, seed: int) -> Splits:
 def shares(available: Int[Array, " k"], total: int) -> Int[Array, " k"]:
     """How many of each class make `total`, in proportion to what is available (largest remainders)."""
     exact = available * (total / max(available.sum(), 1))
-    counts = np.floor(exact).astype(np.int64)
+    counts: Array = np.floor(exact).astype(np.int64)
     short = np.argsort(counts - exact, kind="stable")[: total - counts.sum()]
     counts[short] += 1
-    return np.minimum(counts, available)
+    found: Array = np.minimum(counts, available)
+    return found
 
 
 def success_rate(arm: Arm, poisons: int) -> float:
@@ -130,15 +133,17 @@ def play(trial: Trial) -> Outcome:
     )
     poison = crafted(trial, trial.attack, view)
     broken = violations(poison, view, trial.attack.threat)
-    poisons = {"clean": None, "poisoned": poison}
+    injected = {"clean": pool[:0], "poisoned": poison.samples}
     if trial.control:
-        poisons["control"] = crafted(trial, trial.control, view)
+        injected["control"] = crafted(trial, trial.control, view).samples
     arms = {}
-    for name, injected in poisons.items():
-        items_ = items(pool, z["pool"], *poison_items(trial, injected))
-        arms[f"{name}_undefended"] = played(trial, items_, test, Pipeline(), ())
+    for name, extra in injected.items():
+        mixed = joined(pool, extra)
+        z_extra = features(trial, extra.x, "features of poison") if len(extra) else z["pool"][:0]
+        z_mixed = np.concatenate([z["pool"], z_extra])
+        arms[f"{name}_undefended"] = played(trial, items(mixed, z_mixed, len(extra)), test, Pipeline(), ())
         if trial.defenses.acts and name != "control":
-            arms[f"{name}_defended"] = defended(trial, pool, parts["test2"], injected)
+            arms[f"{name}_defended"] = defended(trial, mixed, len(extra), parts["test2"])
     facts = {**poison.facts, **distances(poison.samples.x, view.base[poison.base].x, view.modality)}
     return Outcome(
         y=test.y,
@@ -185,11 +190,9 @@ def crafted(trial: Trial, actor: Actor, view: AttackView) -> Poison:
     return Poison(Samples(found["x"], found["y"]), found["base"], facts, unmet)
 
 
-def poison_items(trial: Trial, poison: Poison | None) -> tuple[Samples | None, Array | None]:
-    """A poison's samples and their features."""
-    if poison is None or not len(poison):
-        return None, None
-    return poison.samples, features(trial, poison.samples.x, "features of poison")
+def joined(clean: Samples, extra: Samples) -> Samples:
+    """Clean samples, and the injected ones after them."""
+    return Samples(np.concatenate([clean.x, extra.x]), np.concatenate([clean.y, extra.y])) if len(extra) else clean
 
 
 def played(
@@ -218,19 +221,14 @@ def played(
     return Arm(**trial.stages.get("arms", inputs, compute, "arms"))
 
 
-def defended(trial: Trial, clean: Samples, test: Samples, poison: Poison | None) -> Arm:
+def defended(trial: Trial, mixed: Samples, poisons: int, test: Samples) -> Arm:
     """An arm behind the defenses: inputs transformed first, features extracted from what is left of them."""
     k = len(trial.dataset.classes)
-    mixed = items(clean, np.zeros((len(clean), 0), np.float32), poison and poison.samples, poison and _nothing(poison))
-    x = trial.defenses.transformed(mixed.x, "pool", k)
-    test_x = trial.defenses.transformed(test.x, "test", k)
-    pool_items = Items(x, features(trial, x, "features defended"), mixed.y, mixed.poison)
-    test_items = items(Samples(test_x, test.y), features(trial, test_x, "features defended"))
+    x = {when: trial.defenses.transformed(s.x, when, k) for when, s in (("pool", mixed), ("test", test))}
+    z = {when: features(trial, each, f"features of defended {when}") for when, each in x.items()}
+    pool_items = items(Samples(x["pool"], mixed.y), z["pool"], poisons)
+    test_items = items(Samples(x["test"], test.y), z["test"])
     return played(trial, pool_items, test_items, trial.defenses, trial.defense_identity)
-
-
-def _nothing(poison: Poison) -> Array:
-    return np.zeros((len(poison), 0), np.float32)
 
 
 def outcome(arm: Arm) -> ArmOutcome:

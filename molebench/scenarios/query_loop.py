@@ -34,20 +34,13 @@ class Items:
 
     @cached_property
     def features(self) -> Float[Tensor, "n d"]:
+        """z as a tensor, made once."""
         return torch.from_numpy(np.array(self.z))
 
 
-def items(samples: Samples, z: Array, poison: Samples | None = None, poison_z: Array | None = None) -> Items:
-    """Clean samples, and after them the poison's."""
-    n = len(samples)
-    if poison is None or poison_z is None or not len(poison):
-        return Items(samples.x, z, samples.y, np.zeros(n, dtype=bool))
-    return Items(
-        np.concatenate([samples.x, poison.x]),
-        np.concatenate([z, poison_z]),
-        np.concatenate([samples.y, poison.y]),
-        np.arange(n + len(poison)) >= n,
-    )
+def items(samples: Samples, z: Float[Array, "n d"], poisons: int = 0) -> Items:
+    """Samples and their features; the last `poisons` of them are injected."""
+    return Items(samples.x, z, samples.y, np.arange(len(samples)) >= len(samples) - poisons)
 
 
 @dataclass(frozen=True)
@@ -80,8 +73,11 @@ class Arm:
 class Model(Protocol):
     """A trained model: P(y | item) of some pool items, by index, and of the test items."""
 
-    def on_pool(self, which: Array) -> Array: ...
-    def on_test(self) -> Array: ...
+    def on_pool(self, which: Array) -> Array:
+        """P [len(which), k]."""
+
+    def on_test(self) -> Array:
+        """P [m, k]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +89,14 @@ class Plain:
     test: Items
 
     def on_pool(self, which: Array) -> Array:
-        return self.head.probabilities(self.pool.features).numpy()[which]
+        """P of pool items; the whole pool is scored, which is cheaper than gathering most of it."""
+        p: Array = self.head.probabilities(self.pool.features).numpy()
+        return p[which]
 
     def on_test(self) -> Array:
-        return self.head.probabilities(self.test.features).numpy()
+        """P of the test items."""
+        p: Array = self.head.probabilities(self.test.features).numpy()
+        return p
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,16 +108,16 @@ class Defended:
     turn: int
 
     def on_pool(self, which: Array) -> Array:
+        """P of pool items."""
         return self._scored(self.loop.pool.x[which], self.loop.pool.z[which])
 
     def on_test(self) -> Array:
+        """P of the test items."""
         return self._scored(self.loop.test.x, self.loop.test.z)
 
     def _scored(self, x: Array, z: Array) -> Array:
         pool, used = self.loop.pool, self.used
-        view = View(
-            x, z, self.loop.k, labelled_x=pool.x[used], labelled_z=pool.z[used], labelled_y=pool.y[used]
-        )
+        view = View(x, z, self.loop.k, labelled_x=pool.x[used], labelled_z=pool.z[used], labelled_y=pool.y[used])
         p = self.loop.defenses.one("fit", lambda: view, self.turn)
         if p is None:
             raise MolebenchError("no defense replaces 'fit'")
@@ -160,6 +160,7 @@ class Loop:
 
     @property
     def turn(self) -> int:
+        """Labels bought so far: what names a moment, and a model's streams."""
         return len(self.queried)
 
     def view(self, which: Array, p: Array | None = None, y: Array | None = None, count: int = 0) -> View:
@@ -219,7 +220,8 @@ class Loop:
 
 def least_certain(p: Float[Array, "n k"], count: int) -> Int[Array, " m"]:
     """The `count` rows of highest entropy (Eq. 4), highest first; ties keep the order given."""
-    return np.argsort(-entropy(torch.from_numpy(p)).numpy(), kind="stable")[:count]
+    order: Array = np.argsort(-entropy(torch.from_numpy(p)).numpy(), kind="stable")
+    return order[:count]
 
 
 def seed_set(pool: Items, size: int, seed: int) -> list[int]:

@@ -1,0 +1,105 @@
+"""Cards for people: what `describe` and `cite` say of a plug-in."""
+
+from collections.abc import Iterator
+from dataclasses import MISSING
+from typing import Any
+
+import molebench
+from molebench import registry
+from molebench.errors import unknown
+from molebench.registry import Plugin
+
+OURS = f"""@software{{molebench,
+  title = {{molebench: a benchmark of poisoning with valid data}},
+  author = {{The molebench authors}}, version = {{{molebench.__version__}}}, year = {{2026}}
+}}"""
+
+
+def found(name: str) -> list[Plugin]:
+    """The plug-ins of this name, of every kind."""
+    if kinds := registry.kinds_of(name):
+        return [registry.find(kind, name) for kind in kinds]
+    raise unknown("plug-in", name, {n for kind in registry.KINDS for n in registry.files(kind)})
+
+
+def cards(name: str) -> list[dict[str, Any]]:
+    """Every plug-in of this name as JSON."""
+    return [card(plugin) for plugin in found(name)]
+
+
+def card(plugin: Plugin) -> dict[str, Any]:
+    """One plug-in's card as JSON."""
+    c, threat = plugin.card, plugin.card.threat
+    return {
+        "kind": plugin.kind,
+        "name": plugin.name,
+        "summary": registry.docstring(registry.source(f"{plugin.kind}s", plugin.name)),
+        "paper": c.paper,
+        "scenarios": list(c.scenarios),
+        "threat_model": {
+            "may": sorted(threat.may),
+            "knows": sorted(threat.knows),
+            "norm": threat.norm,
+            "bound": threat.bound,
+        }
+        if threat
+        else None,
+        "control": c.control,
+        "default_dataset": c.dataset,
+        "healthy_accuracy": list(c.band) if plugin.kind == "victim" else None,
+        "needs": list(c.needs),
+        "licence": c.licence,
+        "cost": c.cost,
+        "parameters": [
+            {
+                "name": p.name,
+                "allowed": p.allowed,
+                "default": None if p.default is MISSING else p.default,
+                "meaning": p.meaning,
+            }
+            for p in plugin.parameters.values()
+        ],
+        "profiles": {name: dict(sizes) for name, sizes in c.profiles.items()},
+    }
+
+
+def text(card: dict[str, Any]) -> str:
+    """A card as lines."""
+    return "\n".join(_lines(card))
+
+
+def _lines(card: dict[str, Any]) -> Iterator[str]:
+    yield f"{card['kind']} {card['name']}"
+    yield from (f"  {line}".rstrip() for line in card["summary"].splitlines())
+    for label in ("paper", "licence", "cost", "control", "default_dataset"):
+        if card[label]:
+            yield f"{label.replace('_', ' ')}: {card[label]}"
+    for label in ("scenarios", "needs"):
+        if card[label]:
+            yield f"{label}: {', '.join(card[label])}"
+    if threat := card["threat_model"]:
+        bound = f"{threat['norm']} <= {threat['bound']}" if threat["norm"] else "unlimited, and reported"
+        may, knows = (", ".join(threat[side]) or "nothing" for side in ("may", "knows"))
+        yield f"threat model: may {may}; knows {knows}"
+        yield f"perturbation: {bound}"
+    if card["healthy_accuracy"]:
+        yield "healthy clean accuracy: {:g} to {:g}".format(*card["healthy_accuracy"])
+    if card["parameters"]:
+        yield "parameters (--set " + card["kind"] + ".NAME=VALUE):"
+    for p in card["parameters"]:
+        yield f"  {p['name']} = {p['default']}   ({p['allowed']})  {p['meaning']}".rstrip()
+    for name, sizes in card["profiles"].items():
+        yield f"profile {name}: {', '.join(f'{k} {v}' for k, v in sizes.items())}"
+
+
+def citations(name: str) -> str:
+    """BibTeX of every reference behind a name: its own, what it runs on, and molebench."""
+    entries: list[str] = []
+    for plugin in found(name):
+        parts = [(f"{plugin.kind}s", plugin.name)]
+        if extractor := getattr(plugin.make, "keywords", {}).get("extractor"):
+            parts += [("extractors", extractor), ("attacks", "feature_collision")]
+        if control_of := [a for a in registry.files("attacks") if registry.find("attacks", a).card.control == name]:
+            parts.append(("attacks", control_of[0]))
+        entries += [text for kind, part in parts if (text := registry.bibtex(kind, part))]
+    return "\n\n".join([*dict.fromkeys(entries), OURS])

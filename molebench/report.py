@@ -1,0 +1,139 @@
+"""Tables from records: one row a figure for a run, one row a group of seeds for a store."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from tabulate import tabulate
+
+from molebench.errors import unknown
+from molebench.record import MetricValue, Record
+from molebench.stats import seed_interval
+
+FORMATS = {"md": "github", "html": "html", "latex": "latex_booktabs", "plain": "simple"}
+FIRST = (
+    "delta_total",
+    "max_delta_a",
+    "delta_total_vs_control",
+    "accuracy_clean",
+    "accuracy_poisoned",
+    "accuracy_control",
+    "accuracy_seed_only",
+    "success_rate",
+    "random_success_rate",
+    "collision_ratio",
+    "psnr",
+)
+HEAD = ("attack", "victim", "dataset", "defenses", "profile", "changed", "seeds", "status")
+
+
+def over_seeds(records: Sequence[Record]) -> dict[str, MetricValue]:
+    """Each metric's mean over records that differ in seed only, with Student's interval over seeds.
+
+    One record keeps its own interval, over test items.
+    """
+    if len(records) == 1:
+        return records[0].metrics
+    found = {}
+    for name, first in records[0].metrics.items():
+        values = [r.metrics[name].value for r in records if name in r.metrics]
+        mean, low, high = seed_interval(values)
+        found[name] = MetricValue(value=mean, low=low, high=high, definition=first.definition)
+    return found
+
+
+def run_table(records: Sequence[Record]) -> str:
+    """What `run` prints: every figure of a cell (of its seeds), interval and meaning; the main ones first."""
+    figures = over_seeds(records)
+    order = [n for n in FIRST if n in figures] + [n for n in figures if n not in FIRST]
+    rows = [
+        (name, number(figures[name].value, name), interval(figures[name], name), figures[name].definition)
+        for name in order
+    ]
+    what = "over test items" if len(records) == 1 else f"over {len(records)} seeds"
+    return tabulate(rows, headers=("metric", "value", f"95 % {what}", "meaning"), disable_numparse=True)
+
+
+def title(records: Sequence[Record]) -> str:
+    """One line that says what was run."""
+    cell, seeds = records[0].cell, sorted(r.seeds["cell"] for r in records)
+    defenses = " + ".join(d["name"] for d in cell["defenses"]) or "no defense"
+    span = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}-{seeds[-1]}"
+    names = f"{cell['attack']['name']} against {cell['victim']['name']} on {cell['dataset']['name']}"
+    return (
+        f"{names}, {defenses}, profile {cell['profile']}, {span}: {' and '.join(sorted({r.status for r in records}))}"
+    )
+
+
+def grouped(records: Iterable[Record]) -> list[list[Record]]:
+    """Records that differ in seed only, together; in order of dataset, victim, attack."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.group, []).append(record)
+    name = [("dataset", "name"), ("victim", "name"), ("attack", "name")]
+    return sorted(groups.values(), key=lambda g: [g[0].cell[a][b] for a, b in name] + [g[0].group])
+
+
+def store_table(records: Iterable[Record], form: str) -> str:
+    """What `report` prints: one row a group, in md, html, csv, latex or plain text."""
+    if form not in (*FORMATS, "csv"):
+        raise unknown("report format", form, [*FORMATS, "csv"])
+    rows = [group_row(group) for group in grouped(records)]
+    shown = [n for n in FIRST if any(n in row for row in rows)]
+    header = [*HEAD, *shown]
+    cells = [[row.get(name, "") for name in header] for row in rows]
+    if form == "csv":
+        return _csv(header, cells)
+    return tabulate(cells, headers=header, tablefmt=FORMATS[form], disable_numparse=True)
+
+
+def group_row(group: Sequence[Record]) -> dict[str, str]:
+    """The cells of one row, as text."""
+    cell = group[0].cell
+    row = {part: cell[part]["name"] for part in ("attack", "victim", "dataset")}
+    row["defenses"] = " + ".join(d["name"] for d in cell["defenses"]) or "none"
+    row |= {"profile": cell["profile"], "seeds": str(len(group)), "changed": departures(cell)}
+    row["status"] = " ".join(sorted({r.status for r in group}))
+    for name, figure in over_seeds(group).items():
+        row[name] = f"{number(figure.value, name)} {interval(figure, name)}".strip()
+    return row
+
+
+def departures(cell: dict[str, object]) -> str:
+    """The parameters that differ from the plug-in's default at this profile, such as 'victim.head=nn2'."""
+    from molebench import registry
+
+    found = []
+    for role in ("dataset", "attack", "victim", "extractor"):
+        part = cell.get(role)
+        if isinstance(part, dict) and part["name"] in registry.files(f"{role}s"):
+            plugin = registry.find(f"{role}s", part["name"])
+            usual = plugin.resolve({}, str(cell["profile"])) if not _required(plugin) else {}
+            found += [f"{role}.{k}={v}" for k, v in part["parameters"].items() if usual.get(k, v) != v]
+    return " ".join(found)
+
+
+def _required(plugin: object) -> bool:
+    from dataclasses import MISSING
+
+    return any(p.default is MISSING for p in plugin.parameters.values())  # type: ignore[attr-defined]
+
+
+def number(value: float, name: str) -> str:
+    """Points and decibels with one decimal, fractions with three."""
+    return f"{value:.1f}" if "delta" in name or name in ("psnr", "snr", "clean_cost") else f"{value:.3f}"
+
+
+def interval(figure: MetricValue, name: str) -> str:
+    """'[low, high]', or nothing for a plain count."""
+    if figure.low is None or figure.high is None:
+        return ""
+    return f"[{number(figure.low, name)}, {number(figure.high, name)}]"
+
+
+def _csv(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([f"'{c}" if c[:1] in ("=", "+", "@", "\t") else c for c in row] for row in cells)
+    return out.getvalue().rstrip("\n")

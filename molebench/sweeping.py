@@ -1,0 +1,64 @@
+"""A sweep, cell after cell: planned as a whole, so that a mistake shows before anything runs; done cells skipped."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from molebench.errors import CellFailed
+from molebench.grid import Cell, load_sweep, resolve
+from molebench.progress import say
+from molebench.record import Record
+from molebench.runner import changed, run
+from molebench.store import Store
+from molebench.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell of a sweep, and its record where today's code has made one."""
+
+    cell: Cell
+    key: str
+    record: Record | None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing has to run."""
+        return self.record is not None
+
+
+def planned(file: Path, workspace: Workspace) -> list[Planned]:
+    """Every cell of a sweep file, looked up and checked."""
+    store, plan = Store(workspace.store), []
+    for cell in load_sweep(file).cells():
+        resolved = resolve(cell)
+        record = store.get(resolved.key)
+        plan.append(Planned(cell, resolved.key, None if record and changed(record, resolved) else record))
+    return plan
+
+
+def line(planned: Planned) -> str:
+    """A cell in words."""
+    cell = planned.cell
+    defenses = "+".join(cell.defenses) or "none"
+    state = "done" if planned.done else "to run"
+    return (
+        f"{planned.key[:12]}  {state:<7} {cell.attack} {cell.victim} {cell.dataset or '-'} {defenses} seed {cell.seed}"
+    )
+
+
+def swept(plan: Sequence[Planned], workspace: Workspace) -> tuple[list[Record], list[str]]:
+    """Runs what is missing, in order; a cell that fails is named and the others go on."""
+    done: list[Record] = []
+    failed: list[str] = []
+    for i, one in enumerate(plan, start=1):
+        if one.record:
+            done.append(one.record)
+            continue
+        say(f"cell {i}/{len(plan)}: {line(one)}")
+        try:
+            done.append(run(one.cell, workspace))
+        except CellFailed as error:
+            failed.append(f"{one.key[:12]} {error}")
+            say(f"failed: {error}")
+    return done, failed
