@@ -8,6 +8,7 @@ Reference: Mueller, Boettinger, "Adversarial Vulnerability of Active Transfer Le
 arXiv:2101.10792, section III.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -97,11 +98,12 @@ def distances(x: Array, base: Array, modality: Modality) -> dict[str, Float[Arra
     An unchanged sample has infinite PSNR; it is given as that of half a quantisation step everywhere, the
     largest error that storing could hide, so that every number stays finite.
     """
-    flat = modality.values(base).reshape(len(base), -1).astype(np.float64)
-    delta = modality.values(x).reshape(len(x), -1) - flat
+    elements = math.prod(base.shape[1:])
+    flat = modality.values(base).reshape(len(base), elements).astype(np.float64)
+    delta = modality.values(x).reshape(len(x), elements) - flat
     l2 = np.linalg.norm(delta, axis=1)
-    floor = modality.step / 2 * np.sqrt(delta.shape[1])
-    rms = np.maximum(l2, floor) / np.sqrt(delta.shape[1])
+    floor = modality.step / 2 * np.sqrt(elements)
+    rms = np.maximum(l2, floor) / np.sqrt(elements)
     signal = np.maximum(np.linalg.norm(flat, axis=1), floor)
     return {
         "l2": l2,

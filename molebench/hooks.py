@@ -11,9 +11,9 @@ party's seed. Every return value is an array, so that a defense can also run in 
 | select       | instead of the query strategy     | int [m]: which candidates to query          |
 | after_label  | when a batch has been labelled    | bool [m]: which of it to keep               |
 | filter_train | before each training              | bool [l]: which labelled items to train on  |
-| fit          | instead of the training           | float [q, k]: P(y | item) of `items`        |
+| fit          | instead of the training           | float [n, k]: P(y | x) of the view's x      |
 | accept       | after each training               | bool: keep the new model (else the last)    |
-| predict      | on the test items                 | float [q, k]: P(y | item)                   |
+| predict      | on the test items                 | float [n, k]: P(y | x)                      |
 """
 
 from collections.abc import Callable, Iterator
@@ -90,7 +90,7 @@ class Pipeline:
         for name, method in self._acting(moment):
             result = self._call(name, moment, method, view(), turn)
             keep &= _array(name, moment, result, "bool", (n,))
-        if n and not keep.any():
+        if n and not keep.any() and moment != "after_label":  # a whole batch may be put in quarantine
             raise CellFailed(f"defenses remove everything at {moment} (turn {turn})")
         return keep
 

@@ -25,25 +25,25 @@ class Metric:
 
 
 DEFINITIONS = {
-    "delta_total": "accuracy after - before over all test items, points",
-    "max_delta_a": "the largest drop of any class's accuracy (smallest signed Delta), points",
-    "p95_delta_a": "5th percentile over classes of the signed Delta of their accuracy, points",
-    "mean_delta_a": "mean over classes of the Delta of their accuracy, points",
-    "accuracy_clean": "share of test items right in the clean, undefended arm",
-    "accuracy_poisoned": "share of test items right in the poisoned, undefended arm",
-    "accuracy_control": "share of test items right in the control's arm",
-    "accuracy_seed_only": "share of test items right with the seed labels alone: the floor",
+    "delta_total": "points of accuracy, poisoned - clean, all test items",
+    "max_delta_a": "points, the class that loses most",
+    "p95_delta_a": "points, 5th percentile over classes of the signed Delta",
+    "mean_delta_a": "points, mean over classes",
+    "accuracy_clean": "share of test items right: clean, undefended",
+    "accuracy_poisoned": "share right: poisoned, undefended",
+    "accuracy_control": "share right: the attack's control instead of the attack",
+    "accuracy_seed_only": "share right with the seed labels alone: the floor",
     "success_rate": "poisons among the labels bought / min(labels bought, poisons)",
-    "random_success_rate": "poisons / (clean pool - seed labels): what chance would query",
+    "random_success_rate": "poisons / (clean pool - seed labels): what chance would buy",
     "collision_ratio": "|f(x') - mu| / |f(x) - mu|, mean over poisons",
-    "psnr": "peak signal-to-noise ratio of the poisons, dB, mean over poisons",
-    "clean_cost": "accuracy of the defended minus the undefended clean arm, points",
+    "psnr": "dB, peak signal-to-noise ratio of the poisons, mean over poisons",
+    "clean_cost": "points of accuracy, defended - undefended, both clean",
     "recovery": "share of the undefended drop that the defense takes back",
 }
 SUFFIXES = {
-    "_vs_control": ", poisoned against the attack's control",
-    "_defended_own": ", poisoned against clean, both defended",
-    "_defended": ", poisoned and defended against clean and undefended",
+    "_vs_control": "; poisoned - control",
+    "_defended_own": "; poisoned - clean, both defended",
+    "_defended": "; poisoned and defended - clean and undefended",
 }
 
 

@@ -4,13 +4,13 @@ Unknown fields and non-finite numbers are refused. The last field is the sha256 
 the others, so a changed record names itself.
 """
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from molebench.stages import canonical, key
 
-SCHEMA = "molebench.result/1"
+SCHEMA: Final = "molebench.result/1"
 Status = Literal["ok", "failed", "invalid", "unhealthy", "timeout"]
 
 

@@ -24,6 +24,7 @@ FIRST = (
     "collision_ratio",
     "psnr",
 )
+DEFENDED = ("_defended", "_defended_own", "clean_cost", "recovery")  # ends of the names of a defense's figures
 HEAD = ("attack", "victim", "dataset", "defenses", "profile", "changed", "seeds", "status")
 
 
@@ -43,9 +44,9 @@ def over_seeds(records: Sequence[Record]) -> dict[str, MetricValue]:
 
 
 def run_table(records: Sequence[Record]) -> str:
-    """What `run` prints: every figure of a cell (of its seeds), interval and meaning; the main ones first."""
+    """What `run` prints: the main figures of a cell (of its seeds), intervals and meanings; a record has them all."""
     figures = over_seeds(records)
-    order = [n for n in FIRST if n in figures] + [n for n in figures if n not in FIRST]
+    order = [n for n in FIRST if n in figures] + [n for n in figures if n.endswith(DEFENDED)]
     rows = [
         (name, number(figures[name].value, name), interval(figures[name], name), figures[name].definition)
         for name in order

@@ -41,9 +41,7 @@ def test_another_seed_name_or_label_gives_other_draws(
 ) -> None:
     assert digest(*one) != digest(*other)
     assert not np.isin(stream(*one).random(50), stream(*other).random(50)).any()
-    assert not torch.equal(
-        torch.rand(50, generator=torch_stream(*one)), torch.rand(50, generator=torch_stream(*other))
-    )
+    assert not torch.equal(torch.rand(50, generator=torch_stream(*one)), torch.rand(50, generator=torch_stream(*other)))
 
 
 def test_streams_of_neighbouring_seeds_are_uncorrelated() -> None:

@@ -224,11 +224,19 @@ def played(
 def defended(trial: Trial, mixed: Samples, poisons: int, test: Samples) -> Arm:
     """An arm behind the defenses: inputs transformed first, features extracted from what is left of them."""
     k = len(trial.dataset.classes)
-    x = {when: trial.defenses.transformed(s.x, when, k) for when, s in (("pool", mixed), ("test", test))}
+    x = {when: transformed(trial, s.x, when, k) for when, s in (("pool", mixed), ("test", test))}
     z = {when: features(trial, each, f"features of defended {when}") for when, each in x.items()}
     pool_items = items(Samples(x["pool"], mixed.y), z["pool"], poisons)
     test_items = items(Samples(x["test"], test.y), z["test"])
     return played(trial, pool_items, test_items, trial.defenses, trial.defense_identity)
+
+
+def transformed(trial: Trial, x: Array, when: str, k: int) -> Array:
+    """Inputs behind the defenses' transforms, which see them shuffled: poisons must not stand out by place."""
+    order = stream(trial.seed, "transform order", when).permutation(len(x))
+    changed = np.empty_like(x)
+    changed[order] = trial.defenses.transformed(x[order], when, k)
+    return changed
 
 
 def outcome(arm: Arm) -> ArmOutcome:

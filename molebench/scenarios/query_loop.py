@@ -101,7 +101,10 @@ class Plain:
 
 @dataclass(frozen=True, eq=False)
 class Defended:
-    """A defense's own training. It is called with what to train on and the items to score: arrays only."""
+    """A defense's own training: called once, with what to train on and the items to score, arrays only.
+
+    Pool and test items are scored together in one random order, so that neither can be told from the other.
+    """
 
     loop: "Loop"
     used: Array
@@ -109,19 +112,25 @@ class Defended:
 
     def on_pool(self, which: Array) -> Array:
         """P of pool items."""
-        return self._scored(self.loop.pool.x[which], self.loop.pool.z[which])
+        return self.scored[: len(self.loop.pool)][which]
 
     def on_test(self) -> Array:
         """P of the test items."""
-        return self._scored(self.loop.test.x, self.loop.test.z)
+        return self.scored[len(self.loop.pool) :]
 
-    def _scored(self, x: Array, z: Array) -> Array:
-        pool, used = self.loop.pool, self.used
-        view = View(x, z, self.loop.k, labelled_x=pool.x[used], labelled_z=pool.z[used], labelled_y=pool.y[used])
-        p = self.loop.defenses.one("fit", lambda: view, self.turn)
+    @cached_property
+    def scored(self) -> Float[Array, "n k"]:
+        """P of every pool item, then of every test item."""
+        loop, pool, test, used = self.loop, self.loop.pool, self.loop.test, self.used
+        order = stream(loop.seed, "fit order", self.turn).permutation(len(pool) + len(test))
+        x, z = np.concatenate([pool.x, test.x])[order], np.concatenate([pool.z, test.z])[order]
+        labelled = {"labelled_x": pool.x[used], "labelled_z": pool.z[used], "labelled_y": pool.y[used]}
+        p = loop.defenses.one("fit", lambda: View(x, z, loop.k, **labelled), self.turn)
         if p is None:
             raise MolebenchError("no defense replaces 'fit'")
-        return p
+        unshuffled = np.empty_like(p)
+        unshuffled[order] = p
+        return unshuffled
 
 
 @dataclass

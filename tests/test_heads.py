@@ -1,0 +1,196 @@
+"""The dense head: against a slow twin made of PyTorch's own modules, and where it stops."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that everyone knows
+from torch import Generator, Tensor, nn
+
+from molebench.heads import HeadSpec, dropped, entropy, fit, initial
+from molebench.rng import torch_stream
+
+ROOT = Path(__file__).parents[1]
+Kind = Literal["nn1", "nn2"]
+KINDS: tuple[Kind, ...] = ("nn1", "nn2")
+
+
+def problem(n: int = 50, d: int = 6, k: int = 3) -> tuple[Tensor, Tensor]:
+    """Features around one centre a class, and labels."""
+    rng = torch_stream(0, "problem")
+    y = torch.arange(n) % k
+    return 3.0 * torch.eye(k, d)[y] + torch.randn(n, d, generator=rng), y
+
+
+class Twin(nn.Module):
+    """The head written the usual way; dropout masks are drawn as the head draws them."""
+
+    def __init__(self, spec: HeadSpec, weights: list[Tensor]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.layers = nn.ModuleList()
+        for w, b in zip(weights[::2], weights[1::2], strict=True):
+            layer = nn.Linear(*w.shape)
+            layer.weight.data, layer.bias.data = w.T.clone(), b.clone()
+            self.layers.append(layer)
+
+    def forward(self, z: Tensor, order: Generator | None) -> Tensor:
+        for i, layer in enumerate(self.layers):
+            if i:
+                z = torch.relu(z)
+            if order is not None and self.spec.dropout:
+                z = torch.where(torch.rand(z.shape, generator=order) < self.spec.dropout, 0.0, z)
+                z = z / (1 - self.spec.dropout)
+            z = layer(z)
+        return z
+
+
+def slowly(spec: HeadSpec, z: Tensor, y: Tensor, k: int, init: Generator, order: Generator) -> tuple[Twin, int]:
+    """The twin after training, and how many epochs that took."""
+    twin = Twin(spec, initial(spec, z.shape[1], k, init))
+    adam = torch.optim.Adam(twin.parameters(), lr=spec.lr, fused=False)
+    losses: list[float] = []
+    for _ in range(spec.epochs):
+        shuffled = torch.randperm(len(z), generator=order)
+        for start in range(0, len(z), spec.batch):
+            batch = shuffled[start : start + spec.batch]
+            adam.zero_grad()
+            F.cross_entropy(twin(z[batch], order), y[batch]).backward()  # type: ignore[no-untyped-call]
+            adam.step()
+        losses.append(F.cross_entropy(twin(z, None), y).item())
+        if len(losses) - 1 - losses.index(min(losses)) >= spec.patience:
+            break
+    return twin, len(losses)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_head_is_what_pytorchs_modules_and_adam_make_of_the_same_draws(kind: Kind, dropout: float) -> None:
+    z, y = problem()
+    spec = HeadSpec(kind, hidden=8, dropout=dropout, lr=0.01, epochs=20, batch=16)
+    head = fit(spec, z, y, 3, torch_stream(1, "init"), torch_stream(1, "order"))
+    twin, _ = slowly(spec, z, y, 3, torch_stream(1, "init"), torch_stream(1, "order"))
+    ours = [p.T if p.dim() == 2 else p for p in head.layers]
+    for o, t in zip(ours, twin.parameters(), strict=True):
+        torch.testing.assert_close(o, t.detach(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(head.logits(z), twin(z, None).detach(), atol=1e-3, rtol=0)
+    before = initial(spec, 6, 3, torch_stream(1, "init"))
+    assert max(float((p - q).abs().max()) for p, q in zip(head.layers, before, strict=True)) > 0.05  # it did learn
+
+
+def test_training_stops_where_the_twin_stops() -> None:
+    z, y = problem(n=40, d=2, k=2)
+    spec = HeadSpec("nn1", dropout=0.0, lr=2.0, epochs=200, batch=8, patience=3)  # so large a step soon overshoots
+    order = torch_stream(2, "order")
+    fit(spec, z, y, 2, torch_stream(2, "init"), order)
+    order_twin = torch_stream(2, "order")
+    _, epochs = slowly(spec, z, y, 2, torch_stream(2, "init"), order_twin)
+    assert 3 < epochs < 200
+    assert torch.equal(order.get_state(), order_twin.get_state())
+
+
+def test_training_stops_after_patience_epochs_without_a_better_loss() -> None:
+    # all features zero, classes balanced, one batch: the gradient is zero from the start
+    z, y = torch.zeros(8, 3), torch.arange(8) % 2
+    order, counted = torch_stream(3, "order"), torch_stream(3, "order")
+    fit(HeadSpec(dropout=0.0, batch=8, patience=4), z, y, 2, torch_stream(3, "init"), order)
+    for _ in range(1 + 4):  # the first epoch is the best; four more are waited for
+        torch.randperm(8, generator=counted)
+    assert torch.equal(order.get_state(), counted.get_state())
+
+
+def test_training_never_takes_more_epochs_than_allowed() -> None:
+    z, y = problem(n=8)
+    order, counted = torch_stream(4, "order"), torch_stream(4, "order")
+    fit(HeadSpec(dropout=0.0, epochs=3), z, y, 3, torch_stream(4, "init"), order)
+    for _ in range(3):
+        torch.randperm(8, generator=counted)
+    assert torch.equal(order.get_state(), counted.get_state())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_separates_what_is_separable(kind: Kind) -> None:
+    y = torch.arange(30) % 3
+    z = 5.0 * torch.eye(3)[y]
+    head = fit(HeadSpec(kind, lr=0.05), z, y, 3, torch_stream(5, "init"), torch_stream(5, "order"))
+    p = head.probabilities(z)
+    assert torch.equal(p.argmax(dim=1), y)
+    torch.testing.assert_close(p.sum(dim=1), torch.ones(30))
+
+
+def test_nn1_cannot_learn_exclusive_or_and_nn2_can() -> None:
+    z = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]).repeat(10, 1) * 4 - 2
+    y = torch.tensor([0, 1, 1, 0]).repeat(10)
+    spec = HeadSpec("nn2", hidden=32, dropout=0.0, lr=0.05, epochs=200, patience=200)
+    right = {}
+    for kind in KINDS:
+        head = fit(replace(spec, kind=kind), z, y, 2, torch_stream(6, "init"), torch_stream(6, "order"))
+        right[kind] = float((head.logits(z).argmax(dim=1) == y).float().mean())
+    assert right["nn2"] == 1.0
+    assert right["nn1"] <= 0.75
+
+
+def test_the_same_streams_give_the_same_weights_and_others_give_others() -> None:
+    z, y = problem()
+    spec = HeadSpec(epochs=3)
+
+    def weights(init: int, order: int) -> Tensor:
+        return fit(spec, z, y, 3, torch_stream(init, "init"), torch_stream(order, "order")).layers[0]
+
+    assert torch.equal(weights(1, 1), weights(1, 1))
+    assert not torch.equal(weights(1, 1), weights(2, 1))
+    assert not torch.equal(weights(1, 1), weights(1, 2))
+
+
+def test_fit_touches_no_global_generator_and_no_input() -> None:
+    z, y = problem()
+    z_before, y_before = z.clone(), y.clone()
+    before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+    fit(HeadSpec("nn2", epochs=2), z, y, 3, torch_stream(7, "init"), torch_stream(7, "order"))
+    after = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+    assert before == after
+
+
+def test_fit_does_not_touch_the_random_module() -> None:
+    # in a process without beartype, which itself draws from the random module
+    code = """
+import random, torch
+from molebench.heads import HeadSpec, fit
+from molebench.rng import torch_stream
+before = random.getstate()
+z, y = torch.randn(20, 4), torch.arange(20) % 2
+fit(HeadSpec("nn2", epochs=2), z, y, 2, torch_stream(0, "init"), torch_stream(0, "order"))
+assert random.getstate() == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=ROOT)
+    assert torch.equal(z, z_before)
+    assert torch.equal(y, y_before)
+
+
+def test_initial_weights_are_glorot_uniform_and_biases_zero() -> None:
+    w1, b1, w2, b2 = initial(HeadSpec("nn2", hidden=100), 500, 10, torch_stream(8, "init"))
+    assert [tuple(p.shape) for p in (w1, b1, w2, b2)] == [(500, 100), (100,), (100, 10), (10,)]
+    assert not b1.any()
+    assert not b2.any()
+    for w, limit in ((w1, (6 / 600) ** 0.5), (w2, (6 / 110) ** 0.5)):
+        assert 0.99 * limit < float(w.abs().max()) <= limit
+        assert float(w.std()) == pytest.approx(limit / 3**0.5, rel=0.05)
+
+
+def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
+    z = torch.ones(200, 100)
+    dropped_z = dropped(z, 0.25, torch_stream(9, "dropout"))
+    assert sorted(set(dropped_z.flatten().tolist())) == pytest.approx([0.0, 1 / 0.75])
+    assert float((dropped_z == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
+    assert dropped(z, 0.25, None) is z
+
+
+def test_entropy_is_scipys() -> None:
+    p = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.7, 0.2, 0.1]])
+    np.testing.assert_allclose(entropy(p).numpy(), scipy.stats.entropy(p.numpy(), axis=1), rtol=1e-5, atol=1e-7)

@@ -1,0 +1,55 @@
+"""The main figures at their real scale, each as the issue and PROTOCOLS.md bound it; minutes each, so marked slow."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import molebench
+
+from molebench.record import Record
+from molebench.report import over_seeds
+from molebench.workspace import Workspace
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+
+def ran(workspace: Workspace, *words: str) -> list[Record]:
+    """Records of a command line."""
+    env = {"MOLEBENCH_CACHE": str(workspace.cache), "MOLEBENCH_DATA": str(workspace.data)}
+    done = molebench("run", *words, "--json", "--store", str(workspace.store), env=env, timeout=3600)
+    assert done.returncode == 0, done.stderr
+    return [Record.model_validate(r) for r in json.loads(done.stdout)]
+
+
+def values(record: Record) -> dict[str, float]:
+    return {name: figure.value for name, figure in record.metrics.items()}
+
+
+@pytest.mark.parametrize(
+    ("head", "success", "poisoned"), [("nn1", 0.95, 0.32), ("nn2", 0.85, 0.37)], ids=["nn1", "nn2"]
+)
+def test_the_paper_s_cifar_rows_are_reproduced(
+    workspace: Workspace, cifar10_jpeg_zip: Path, head: str, success: float, poisoned: float
+) -> None:
+    paper: Any = ("--victim", "al_resnet50", "--dataset", "cifar10_jpeg", "--profile", "paper")
+    (record,) = ran(workspace, "--attack", "feature_collision", *paper, "--set", f"victim.head={head}")
+    found = values(record)
+    assert record.status == "ok"
+    assert 0.40 <= found["accuracy_clean"] <= 0.50
+    assert found["accuracy_poisoned"] <= poisoned
+    assert found["success_rate"] >= success
+    assert found["collision_ratio"] <= 0.12
+    assert found["psnr"] >= 28.0
+    assert abs(found["accuracy_control"] - found["accuracy_clean"]) < 0.04
+
+
+def test_the_small_default_shows_the_effect_over_five_seeds(workspace: Workspace) -> None:
+    records = ran(workspace, "--attack", "feature_collision", "--victim", "al_resnet50", "--trials", "5")
+    figures = over_seeds(records)
+    assert figures["success_rate"].value >= 0.85
+    assert figures["random_success_rate"].value < 0.12
+    assert figures["psnr"].value >= 28.0
+    high = figures["delta_total"].high
+    assert high is not None
+    assert high < 0.0
