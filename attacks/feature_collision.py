@@ -136,31 +136,30 @@ def descend(
 ) -> tuple[Float[Tensor, "n ..."], dict[str, Array]]:
     """The descent of the docstring, before quantisation; facts: steps taken, converged, diverged.
 
-    A sample whose features are within `tolerance` of the way, and one whose objective or gradient is no
-    longer finite (it keeps its last good value), leaves the batch: the rest get its time.
+    A sample whose features are within `tolerance` of the way leaves the batch, and so does one whose objective
+    or gradient is no longer finite: it goes back to where they last were. The rest get the time.
     """
-    delta, momentum = torch.zeros_like(x), torch.zeros_like(x)
+    delta, good, momentum = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)
     taken = torch.full((len(x),), steps)
-    diverged = torch.zeros(len(x), dtype=torch.bool)
-    converged = torch.zeros(len(x), dtype=torch.bool)
+    converged, diverged = (torch.zeros(len(x), dtype=torch.bool) for _ in range(2))
     reach = tolerance * (extractor(x).detach() - mu).norm(dim=1)
     active = torch.arange(len(x))
-    for t in range(steps):
+    for t in range(steps + 1):  # the last turn only judges the last step
         gradient, gap = log_gradient(extractor, x[active], delta[active], mu, beta)
-        bad = ~(finite_rows(gradient) & torch.isfinite(gap))
         near = gap <= reach[active]
-        for flag, which in ((diverged, bad), (converged, near & ~bad)):
-            flag[active[which]] = True
-        taken[active[bad | near]] = t
-        active, gradient = active[~(bad | near)], gradient[~(bad | near)]
-        if not len(active):
+        bad = ~near & ~(finite_rows(gradient) & torch.isfinite(gap))
+        converged[active[near]], diverged[active[bad]] = True, True
+        delta[active[bad]] = good[active[bad]]
+        taken[active[near | bad]] = t
+        active, gradient = active[~(near | bad)], gradient[~(near | bad)]
+        if t == steps or not len(active):
             break
+        good[active] = delta[active]
         gradient = within(gradient, x[active] + delta[active], modality)
         momentum[active] = MOMENTUM * momentum[active] + (1 - MOMENTUM) * unit(gradient)
         length = lr * 0.5 * (1 + np.cos(np.pi * t / steps)) * x[0].numel() ** 0.5 / (1 - MOMENTUM ** (t + 1))
-        delta[active] = (x[active] + delta[active] - length * momentum[active]).clamp(modality.low, modality.high) - x[
-            active
-        ]
+        moved = (x[active] + delta[active] - length * momentum[active]).clamp(modality.low, modality.high)
+        delta[active] = moved - x[active]
     facts = {"steps": taken, "converged": converged, "diverged": diverged}
     return x + delta, {name: value.numpy() for name, value in facts.items()}
 

@@ -32,7 +32,7 @@ def unknown(what: str, name: str, choices: Iterable[str]) -> MolebenchError:
     return MolebenchError(f"no {what} named {name!r}{hint} ({listed(choices, 20)})")
 
 
-_DISK = {
+DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file would exceed the size limit",
@@ -45,7 +45,7 @@ _DISK = {
 
 def cannot_write(folder: str, error: OSError) -> MolebenchError:
     """Why a folder of ours cannot be written, and where else to point it."""
-    why = _DISK.get(error.errno or 0, error.strerror or str(error))
+    why = DISK.get(error.errno or 0, error.strerror or str(error))
     return MolebenchError(
         f"cannot write below {folder}: {why}; nothing half-written was left; free some space there, or point "
         "MOLEBENCH_STORE and MOLEBENCH_CACHE (or --store) at another folder, and run the same command again"

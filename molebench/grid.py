@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from molebench import registry
+from molebench.cards import Whole
 from molebench.errors import MolebenchError, listed, unknown
 from molebench.registry import Plugin
 from molebench.stages import key
@@ -33,9 +34,9 @@ class Cell(BaseModel):
     victim: str
     dataset: str | None = None
     defenses: tuple[str, ...] = ()
-    parameters: dict[str, Scalar] = Field(default_factory=dict)
+    parameters: Mapping[str, Scalar] = Field(default_factory=dict)
     profile: Profile = "small"
-    seed: int = Field(0, ge=0)
+    seed: Whole = 0
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Sweep(BaseModel):
     dataset: list[str | None] = Field(default_factory=lambda: list[str | None]([None]))
     defense: list[list[str]] = Field(default_factory=lambda: list[list[str]]([[]]))
     profile: Profile = "small"
-    seed: list[int] = Field(default_factory=lambda: [0])
+    seed: list[Whole] = Field(default_factory=lambda: [0])
     set: dict[str, list[Scalar]] = Field(default_factory=dict)
 
     def cells(self) -> Iterator[Cell]:

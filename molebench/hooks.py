@@ -54,7 +54,7 @@ class View:
     def __post_init__(self) -> None:
         for name in ("x", "z", "y", "p", "labelled_x", "labelled_z", "labelled_y"):
             if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, frozen(value))
+                object.__setattr__(self, name, frozen(value))  # read-only for good, and nobody else's
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,7 @@ class Pipeline:
         """bool [n]: kept by every defense that acts at this moment; all True where none does."""
         keep = np.ones(n, dtype=bool)
         for name, method in self._acting(moment):
-            result = self._call(name, moment, method, view(), turn)
-            keep &= _array(name, moment, result, "bool", (n,))
+            keep &= _checked(name, moment, self._call(name, moment, method, view(), turn), "bool", (n,))
         if n and not keep.any() and moment != "after_label":  # a whole batch may be put in quarantine
             raise CellFailed(f"defenses remove everything at {moment} (turn {turn})")
         return keep
@@ -100,15 +99,15 @@ class Pipeline:
             seen = view()
             result = self._call(name, moment, method, seen, turn)
             if moment == "select":
-                return _indices(name, _array(name, moment, result, "int", (seen.count,)), len(seen.x))
-            return _probabilities(name, moment, _array(name, moment, result, "float", (len(seen.x), seen.k)))
+                return _indices(name, _checked(name, moment, result, "int", (seen.count,)), len(seen.x))
+            return _probabilities(name, moment, _checked(name, moment, result, "float", (len(seen.x), seen.k)))
         return None
 
     def transformed(self, x: Array, when: str, k: int) -> Array:
         """Inputs after every transform, as uint8 or PCM16 as they came."""
         for name, method in self._acting("transform"):
             view = View(x, np.zeros((len(x), 0), np.float32), k, when=when)
-            result = np.asarray(self._call(name, "transform", method, view, 0))
+            result = self._call(name, "transform", method, view, 0)
             if result.dtype != x.dtype or result.shape != x.shape:
                 raise _wrong(name, "transform", result, f"{x.dtype} {x.shape}")
             x = frozen(result)
@@ -116,12 +115,13 @@ class Pipeline:
 
     def accepts(self, view: Callable[[], View], turn: int) -> bool:
         """Whether every defense that judges a new model keeps it."""
-        return all(bool(self._call(n, "accept", m, view(), turn)) for n, m in self._acting("accept"))
+        answers = [(n, self._call(n, "accept", m, view(), turn)) for n, m in self._acting("accept")]
+        return all(bool(_checked(name, "accept", answer, "bool", ())) for name, answer in answers)
 
-    def _call(self, name: str, moment: str, method: Callable[..., Any], view: View, turn: int) -> Any:
+    def _call(self, name: str, moment: str, method: Callable[..., Any], view: View, turn: int) -> Array:
         rng = stream(self.seed, "defense", name, moment, turn)
         try:
-            return method(view, rng)
+            return np.array(method(view, rng))  # a copy: what it hands over, it can no longer change
         except MolebenchError:
             raise
         except Exception as error:  # someone else's code: whatever it raises is this cell's failure, by name
@@ -131,8 +131,7 @@ class Pipeline:
 KINDS = {"bool": "b", "int": "iu", "float": "f"}
 
 
-def _array(name: str, moment: str, result: Any, kind: str, shape: tuple[int, ...]) -> Array:
-    array = np.asarray(result)
+def _checked(name: str, moment: str, array: Array, kind: str, shape: tuple[int, ...]) -> Array:
     if array.dtype.kind not in KINDS[kind] or array.shape != shape:
         raise _wrong(name, moment, array, f"{kind} {shape}")
     return array
@@ -149,6 +148,7 @@ def _indices(name: str, index: Array, n: int) -> Array:
 
 
 def _probabilities(name: str, moment: str, p: Array) -> Array:
-    if not np.isfinite(p).all():
-        raise CellFailed(f"defense {name} returned NaN or infinity at {moment}")
+    p = np.ascontiguousarray(p, dtype=np.float32)
+    if not np.isfinite(p).all() or (p < 0).any() or not np.allclose(p.sum(axis=1), 1.0, atol=1e-3):
+        raise CellFailed(f"defense {name} returned no probabilities at {moment}: rows must be finite, >= 0, sum 1")
     return p

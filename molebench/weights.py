@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from molebench.errors import MolebenchError
 from molebench.rng import torch_stream
 from molebench.sources import Source, first_that_answers
-from molebench.stages import load_arrays, save_arrays
+from molebench.stages import exclusive, load_arrays, save_arrays
 from molebench.types import Array, fingerprint
 from molebench.workspace import Workspace, sha256
 
@@ -69,17 +69,16 @@ class Recipe:
         if weights != "imagenet":
             return self._converted(Path(weights).expanduser(), f"file {Path(weights).name}", workspace)
         kept = workspace.cache / "weights" / f"{self.name}-imagenet.safetensors"
-        if found := load_arrays(kept):
-            return Weights(self.name, found[1], _named(found[0]), found[0])
-        original = kept.with_suffix(".original")
-        source = self._fetch(original, workspace)
-        return self._converted(original, source, workspace, kept)
+        with exclusive(kept):
+            if found := load_arrays(kept):
+                return Weights(self.name, found[1], _named(found[0]), found[0])
+            original = kept.with_suffix(".original")
+            return self._converted(original, self._fetch(original, workspace), workspace, kept)
 
     def _fetch(self, target: Path, workspace: Workspace) -> str:
         """Puts the published file at `target` and says where it came from."""
         for name in self.files:
             if (workspace.data / name).is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
                 target.unlink(missing_ok=True)
                 target.symlink_to(workspace.data / name)
                 return f"MOLEBENCH_DATA/{name}"

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-from conftest import ROOT, molebench
+from tests.conftest import ROOT, molebench
 
 
 def test_ruff_finds_nothing() -> None:

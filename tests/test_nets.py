@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from molebench.extractors import efficientnet_lite0, resnet50
@@ -107,12 +107,12 @@ def test_folding_a_network_in_training_mode_uses_its_running_statistics() -> Non
 
 
 def test_an_activation_inside_a_batch_norm_outlives_it() -> None:
-    network = lived_in(nn.Sequential(nn.Conv2d(3, 8, 1), BatchNormAct2d(8)))
-    before = network[0](x := normal(2, 3, 4, 4)).mean()  # the convolution alone
+    network, x = lived_in(nn.Sequential(nn.Conv2d(3, 8, 1), BatchNormAct2d(8))), normal(2, 3, 4, 4)
+    expected = network(x)
     y = folded(network)(x)
-    assert before < y.max()
-    assert y.min() == 0.0
-    assert (y == 0).any(dim=1).any()
+    assert expected.min() == y.min() == 0.0  # a ReLU
+    assert torch.allclose(expected, y, atol=1e-5)
+    assert y.max() > 0.1
 
 
 def test_a_batch_norm_that_follows_no_convolution_stays() -> None:
@@ -201,7 +201,7 @@ def test_the_gradient_of_the_input_is_that_of_finite_differences(channels: str, 
     assert (x.grad - slopes).abs().max() < 1e-6 * slopes.abs().max()
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (33, 17), (28, 64)])
+@pytest.mark.parametrize("shape", [(20, 20), (33, 17), (28, 64)])
 @pytest.mark.parametrize(("name", "width"), [("lite0", 1280), ("resnet50", 2048)])
 def test_a_real_extractor_takes_images_of_any_size(
     request: pytest.FixtureRequest, name: str, width: int, shape: tuple[int, int]
@@ -212,5 +212,5 @@ def test_a_real_extractor_takes_images_of_any_size(
         features, alone = extractor(x), extractor(x[:1])
     assert features.shape == (3, width)
     assert features.isfinite().all()
-    assert relative(alone, features[:1]) < 1e-5  # a sample's features do not depend on its batch
-    assert relative(features[:1], features[1:2]) > 1e-3
+    assert relative(alone, features[:1]) < 1e-4  # a sample's features do not depend on its batch
+    assert relative(features[:1], features[1:2]) > 0.01

@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from molebench.workspace import Workspace
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="session")

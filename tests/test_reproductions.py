@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import molebench
 
 from molebench.record import Record
 from molebench.report import over_seeds
 from molebench.workspace import Workspace
+from tests.conftest import molebench
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

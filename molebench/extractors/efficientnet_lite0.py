@@ -63,7 +63,8 @@ class EfficientNetLite0:
 
 def network() -> nn.Module:
     """timm's EfficientNet-Lite0 without its classifier."""
-    body: nn.Module = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    with torch.random.fork_rng(devices=[]):  # initial values are drawn, and overwritten
+        body: nn.Module = timm.create_model("tf_efficientnet_lite0", num_classes=0)
     return body
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import timm
+import torch
 from torch import nn
 
 from molebench.cards import Path, extractor
@@ -72,7 +73,8 @@ class ResNet50:
 
 def network() -> nn.Module:
     """timm's ResNet-50 without its classifier, stride moved to the first 1x1 of each stage."""
-    body: nn.Module = timm.create_model("resnet50", num_classes=0)
+    with torch.random.fork_rng(devices=[]):  # initial values are drawn, and overwritten
+        body: nn.Module = timm.create_model("resnet50", num_classes=0)
     for stage in (body.layer2, body.layer3, body.layer4):
         stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)  # type: ignore[index, union-attr]
     return body

@@ -21,7 +21,7 @@ from jaxtyping import Int
 from molebench import metrics
 from molebench.cards import Count, Positive, Share, Whole
 from molebench.collision import distances, extracted
-from molebench.errors import MolebenchError
+from molebench.errors import CellFailed, MolebenchError
 from molebench.heads import HeadSpec
 from molebench.hooks import Pipeline
 from molebench.metrics import Metric
@@ -179,7 +179,12 @@ def crafted(trial: Trial, actor: Actor, view: AttackView) -> Poison:
     }
 
     def compute() -> Arrays:
-        poison = actor.craft(view, stream(trial.seed, "attack", actor.name))
+        try:
+            poison = actor.craft(view, stream(trial.seed, "attack", actor.name))
+        except MolebenchError:
+            raise
+        except Exception as error:  # a plug-in's code: whatever it raises is this cell's failure, by name
+            raise CellFailed(f"attack {actor.name} raised {type(error).__name__}: {error}") from error
         unmet = np.frombuffer("\n".join(poison.unmet).encode(), np.uint8)
         facts = {f"fact.{name}": value for name, value in poison.facts.items()}
         return {"x": poison.samples.x, "y": poison.samples.y, "base": poison.base, "unmet": unmet, **facts}

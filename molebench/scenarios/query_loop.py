@@ -6,7 +6,7 @@ One `Loop` plays one arm. It alone knows which items are poisons; defenses act o
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -70,6 +70,7 @@ class Arm:
     accuracy: Float[Array, " t"]
 
 
+@runtime_checkable
 class Model(Protocol):
     """A trained model: P(y | item) of some pool items, by index, and of the test items."""
 

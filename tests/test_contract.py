@@ -1,0 +1,666 @@
+"""The same questions to every plug-in that the registry finds, and what a party can reach from its view."""
+
+import dataclasses
+import functools
+import gc
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+
+from molebench import registry
+from molebench.errors import MolebenchError
+from molebench.grid import Cell, Profile, resolve
+from molebench.hooks import MOMENTS, Pipeline, View
+from molebench.metrics import definition
+from molebench.nets import FrozenExtractor
+from molebench.registry import Plugin
+from molebench.runner import prepared
+from molebench.scenarios.active import features, play, split
+from molebench.scenarios.query_loop import least_certain
+from molebench.stages import Stages
+from molebench.trial import Actor, Outcome, Trial
+from molebench.types import IMAGE, Array, AttackView, Dataset, Poison, Samples, violations
+from molebench.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+EVERY = [(kind, name) for kind in registry.KINDS for name in registry.files(kind)]
+ATTACKS = list(registry.files("attacks"))
+every_plugin = pytest.mark.parametrize(("kind", "name"), EVERY, ids=[f"{kind}/{name}" for kind, name in EVERY])
+
+
+def needed(plugin: Plugin) -> dict[str, Any]:
+    """Something for each parameter that has no default."""
+    return {p.name: "given" for p in plugin.parameters.values() if p.default is dataclasses.MISSING}
+
+
+def global_generators() -> tuple[list[object], list[int]]:
+    """The states of NumPy's and PyTorch's global generators (beartype itself draws from the random module)."""
+    numpy: Any = np.random.get_state()  # noqa: NPY002
+    return [numpy[1].tolist(), *numpy[2:]], torch.get_rng_state().tolist()
+
+
+def test_one_draw_from_a_global_generator_is_noticed() -> None:
+    states = [global_generators()]
+    np.random.rand()  # noqa: NPY002
+    states.append(global_generators())
+    torch.rand(1)
+    states.append(global_generators())
+    assert states[0] != states[1] != states[2]
+
+
+# ------------------------------------------------------------------ every plug-in
+
+
+@every_plugin
+def test_a_plugins_first_line_is_a_short_sentence(kind: str, name: str) -> None:
+    line = registry.summaries(kind)[name]
+    assert 10 <= len(line) <= 120
+    assert line[0].isupper() or line[0].isdigit()
+    assert line.endswith((".", "?", "!"))
+
+
+@every_plugin
+def test_a_plugin_says_where_it_is_from(kind: str, name: str) -> None:
+    card = registry.find(kind, name).card
+    assert card.kind == kind.rstrip("s")
+    assert len(card.paper) > 4
+    if kind in ("datasets", "extractors"):
+        assert card.licence
+    if kind in ("attacks", "victims", "defenses"):
+        assert set(card.scenarios) <= {"offline", "continual", "active"}
+        assert card.scenarios
+
+
+@every_plugin
+def test_a_plugin_is_a_frozen_dataclass(kind: str, name: str) -> None:
+    make = registry.find(kind, name).make
+    made = make.func if isinstance(make, functools.partial) else make
+    assert dataclasses.is_dataclass(made)
+    assert getattr(made, "__dataclass_params__").frozen  # noqa: B009 - mypy does not know it
+
+
+@every_plugin
+def test_every_parameter_says_what_it_means_and_what_is_allowed(kind: str, name: str) -> None:
+    for parameter in registry.find(kind, name).parameters.values():
+        assert len(parameter.meaning) > 4, parameter.name
+        assert parameter.meaning != parameter.name
+        assert parameter.allowed, parameter.name
+
+
+@every_plugin
+def test_every_default_and_profile_value_passes_its_own_check(kind: str, name: str) -> None:
+    plugin = registry.find(kind, name)
+    for p in plugin.parameters.values():
+        if p.default is not dataclasses.MISSING:
+            kept = registry.checked(name, p, p.default)
+            assert (kept, type(kept)) == (p.default, type(p.default)), p.name
+    for profile in PROFILES:
+        values = plugin.resolve(needed(plugin), profile)
+        assert values.keys() == plugin.parameters.keys()
+        sizes = plugin.card.profiles.get(profile, {})
+        assert {key: values[key] for key in sizes} == dict(sizes)
+        assert dataclasses.is_dataclass(plugin.build(values))
+
+
+@every_plugin
+def test_profiles_are_known_and_set_only_parameters_that_there_are(kind: str, name: str) -> None:
+    plugin = registry.find(kind, name)
+    assert set(plugin.card.profiles) <= set(PROFILES)
+    for sizes in plugin.card.profiles.values():
+        assert set(sizes) <= set(plugin.parameters)
+
+
+@every_plugin
+def test_a_parameter_without_a_default_is_asked_for_by_name(kind: str, name: str) -> None:
+    plugin = registry.find(kind, name)
+    for required in needed(plugin):
+        with pytest.raises(MolebenchError, match=rf"needs --set {plugin.kind}\.{required}="):
+            plugin.resolve({k: v for k, v in needed(plugin).items() if k != required}, "small")
+    if not needed(plugin):
+        assert plugin.resolve({}, "small").keys() == plugin.parameters.keys()
+
+
+@every_plugin
+@pytest.mark.parametrize("wrong", [[], {"a": 1}, float("nan")], ids=repr)
+def test_a_value_of_the_wrong_type_is_refused_and_its_parameter_named(kind: str, name: str, wrong: object) -> None:
+    plugin = registry.find(kind, name)
+    for parameter in plugin.parameters:
+        with pytest.raises(MolebenchError, match=rf"{name}: {parameter} = .*expected") as caught:
+            plugin.resolve({**needed(plugin), parameter: wrong}, "small")
+        assert "\n" not in str(caught.value)
+
+
+@every_plugin
+def test_an_unknown_parameter_is_refused(kind: str, name: str) -> None:
+    with pytest.raises(MolebenchError, match=r"no parameter of .* named 'nonsense'"):
+        registry.find(kind, name).resolve({"nonsense": 1}, "small")
+
+
+# ------------------------------------------------------------------ every attack
+
+
+@pytest.fixture(scope="module")
+def patches(fetched: Workspace) -> Dataset:
+    """The photo patches."""
+    plugin = registry.find("datasets", "photo_patches")
+    found: Dataset = plugin.build(plugin.resolve({}, "tiny")).load(fetched)
+    return found
+
+
+@pytest.fixture(scope="module")
+def view(patches: Dataset, lite0: FrozenExtractor) -> AttackView:
+    """Twenty photo patches, two of each photograph."""
+    train = patches.splits["train"]
+    index = np.concatenate([np.flatnonzero(train.y == c)[:2] for c in range(10)])
+    return AttackView(train[index], patches.classes, patches.modality, budget=15, extractor=lite0)
+
+
+def shown(view: AttackView, attack: Plugin) -> AttackView:
+    """What this attack may see of a view."""
+    assert attack.card.threat is not None
+    return view if "extractor" in attack.card.threat.knows else replace(view, extractor=None)
+
+
+def built(attack: Plugin) -> Any:
+    """An attack of the tiny profile, with few steps where it has steps."""
+    return attack.build(attack.resolve({"steps": 2} if "steps" in attack.parameters else {}, "tiny"))
+
+
+@pytest.fixture(scope="module")
+def craft(view: AttackView) -> Callable[[str], tuple[Poison, AttackView]]:
+    """Crafts each attack's poison once."""
+
+    @functools.cache
+    def crafted(name: str) -> tuple[Poison, AttackView]:
+        plugin = registry.find("attacks", name)
+        seen = shown(view, plugin)
+        return built(plugin).craft(seen, np.random.default_rng(3)), seen
+
+    return crafted
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_poison_keeps_to_its_threat_model_and_budget(
+    name: str, craft: Callable[[str], tuple[Poison, AttackView]]
+) -> None:
+    threat = registry.find("attacks", name).card.threat
+    assert threat is not None
+    poison, seen = craft(name)
+    assert violations(poison, seen, threat) == []
+    assert len(poison) == (15 if "inject" in threat.may else 0)
+    assert all(len(fact) == len(poison) for fact in poison.facts.values())
+    assert all(np.isfinite(fact).all() for fact in poison.facts.values())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_repeats_itself_changes_nothing_and_draws_from_its_own_stream(
+    name: str, view: AttackView, craft: Callable[[str], tuple[Poison, AttackView]]
+) -> None:
+    first, _ = craft(name)
+    before, generators = view.base.fingerprint, global_generators()
+    again = built(registry.find("attacks", name)).craft(
+        shown(view, registry.find("attacks", name)), np.random.default_rng(3)
+    )
+    assert again.sha256 == first.sha256
+    assert view.base.fingerprint == before
+    assert global_generators() == generators
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attacks_control_is_an_attack_that_may_do_no_more(name: str) -> None:
+    card = registry.find("attacks", name).card
+    if card.control is not None:
+        control = registry.find("attacks", card.control).card
+        assert control.threat is not None
+        assert card.threat is not None
+        assert control.threat.may <= card.threat.may
+        assert set(card.scenarios) <= set(control.scenarios)
+    else:
+        assert "perturb" not in (card.threat or registry.find("attacks", "none").card.threat).may  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", list(registry.files("extractors")))
+def test_loading_an_extractor_touches_no_global_generator(name: str, fetched: Workspace) -> None:
+    plugin = registry.find("extractors", name)
+    made = plugin.build(plugin.resolve({}, "tiny"))
+    generators = global_generators()
+    made.load(fetched)
+    assert global_generators() == generators
+
+
+# ------------------------------------------------------------------ every dataset that needs no download
+
+AT_HAND = [name for name in registry.files("datasets") if not registry.find("datasets", name).card.needs]
+
+
+@functools.cache
+def loaded(name: str, time: int) -> Dataset:
+    """A dataset, loaded anew each `time`."""
+    nowhere = Path("/nonexistent")
+    plugin = registry.find("datasets", name)
+    found: Dataset = plugin.build(plugin.resolve({}, "tiny")).load(Workspace(nowhere, nowhere, nowhere, offline=True))
+    return found
+
+
+def test_some_datasets_are_at_hand() -> None:
+    assert set(AT_HAND) >= {"digits", "fashion_mnist_mini", "photo_patches"}
+
+
+@pytest.mark.parametrize("name", AT_HAND)
+def test_a_datasets_arrays_are_read_only_and_its_labels_name_classes(name: str) -> None:
+    data = loaded(name, 1)
+    assert data.name == name
+    assert "train" in data.splits
+    assert len(set(data.classes)) == len(data.classes) >= 2
+    for samples in data.splits.values():
+        assert not samples.x.flags.writeable
+        assert not samples.y.flags.writeable
+        assert samples.x.dtype == data.modality.dtype
+        assert set(np.unique(samples.y)) == set(range(len(data.classes)))
+
+
+@pytest.mark.parametrize("name", AT_HAND)
+def test_a_dataset_is_the_same_whenever_it_is_loaded(name: str) -> None:
+    generators = global_generators()
+    assert loaded(name, 1).fingerprints == loaded(name, 2).fingerprints
+    assert loaded(name, 1).files == loaded(name, 2).files
+    assert global_generators() == generators
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion_mnist_mini"])
+def test_no_image_is_in_both_train_and_test(name: str) -> None:
+    splits = loaded(name, 1).splits
+    train, test = ({image.tobytes() for image in splits[s].x} for s in ("train", "test"))
+    assert len(test) > 300
+    assert not train & test
+
+
+def test_no_two_photo_patches_share_a_pixel() -> None:
+    from molebench.datasets.photo_patches import squares
+
+    # every pixel of this "photograph" has a value of its own: 3 x 4 squares of 5, and a rest that is left out
+    image = np.arange(17 * 22 * 3).reshape(17, 22, 3)
+    grid = squares(image, crop=5, flat=0.0)
+    assert grid.shape == (12, 5, 5, 3)
+    assert len(np.unique(grid)) == grid.size
+    assert grid[0].tolist() == image[:5, :5].tolist()
+    assert grid[-1].tolist() == image[10:15, 15:20].tolist()
+
+
+def test_flat_squares_are_dropped() -> None:
+    from molebench.datasets.photo_patches import squares
+
+    image = np.zeros((4, 8, 3), np.uint8)
+    image[:, 4:] = np.array([0, 200] * 8, np.uint8).reshape(4, 4, 1)
+    assert squares(image, crop=4, flat=5.0).tolist() == [image[:, 4:].tolist()]
+
+
+# ------------------------------------------------------------------ the spy
+
+SKIPPED = (ModuleType, FrameType, CodeType, BuiltinFunctionType, type, str, bytes, int, float, complex)
+
+
+def reachable(root: object) -> Iterator[object]:
+    """Everything that can be reached from an object: attributes, containers, closures, what the gc refers to.
+
+    Not modules, classes, frames or a function's globals: those are the program, not what a party was handed.
+    """
+    programs = {id(vars(module)) for module in list(sys.modules.values())}
+    seen: dict[int, object] = {}
+    todo = [root]
+    while todo:
+        thing = todo.pop()
+        if id(thing) not in seen and id(thing) not in programs and not isinstance(thing, SKIPPED):
+            seen[id(thing)] = thing  # kept, so that no id is used twice
+            yield thing
+            todo += referred(thing)
+
+
+def referred(thing: object) -> list[Any]:
+    """What one object leads to."""
+    if isinstance(thing, FunctionType):
+        cells = thing.__closure__ or ()
+        held = [cell.cell_contents for cell in cells if cell != type(cell)()]
+        return [*held, thing.__defaults__, thing.__kwdefaults__, thing.__dict__]
+    if isinstance(thing, MethodType):
+        return [thing.__self__, thing.__func__]
+    if isinstance(thing, np.ndarray):
+        return [thing.base, *(thing.ravel().tolist() if thing.dtype == object else [])]
+    inside = [getattr(thing, name, None) for name in ("__dict__", "__wrapped__")]
+    return [*gc.get_referents(thing), *inside]
+
+
+def arrays(root: object) -> Iterator[Array]:
+    """Every array and tensor that can be reached from an object."""
+    for thing in reachable(root):
+        if isinstance(thing, np.ndarray):
+            yield thing
+        elif isinstance(thing, torch.Tensor):
+            yield thing.detach().numpy()
+        elif isinstance(thing, list | tuple) and thing and all(isinstance(v, bool | int | float) for v in thing):
+            yield np.array(thing)
+
+
+def rows(x: Array) -> set[bytes]:
+    """The bytes of each item."""
+    return {item.tobytes() for item in x}
+
+
+def leaks(root: object, hidden: Mapping[str, Array]) -> list[str]:
+    """The names of the hidden arrays of which something can be reached: the memory, the values, or one item."""
+    found = set()
+    items = {name: rows(a) if a.ndim > 1 else set() for name, a in hidden.items()}
+    for array in arrays(root):
+        for name, secret in hidden.items():
+            same = array.shape == secret.shape and np.array_equal(array, secret)
+            one = array.ndim > 1 and array.shape[1:] == secret.shape[1:] and array.dtype == secret.dtype
+            if same or np.may_share_memory(array, secret) or (one and rows(array) & items[name]):
+                found.add(name)
+    return sorted(found)
+
+
+SECRET = Samples(np.arange(48, dtype=np.uint8).reshape(4, 2, 2, 3), np.array([0, 1, 1, 0]))
+HIDDEN = {"x": SECRET.x, "y": SECRET.y}
+OPEN = Samples(np.full((3, 2, 2, 3), 99, np.uint8), np.array([0, 1, 0]))
+BARE = AttackView(OPEN, ("a", "b"), IMAGE, budget=1)
+
+
+class Holder:
+    """An extractor that carries something."""
+
+    def __init__(self, held: object) -> None:
+        self.held = held
+
+    def __call__(self, x: object) -> object:
+        return x
+
+
+def closed_over(held: object) -> Callable[[object], object]:
+    return lambda x: held
+
+
+def as_default(held: object) -> Callable[[object], object]:
+    def f(x: object, y: object = held) -> object:
+        return y
+
+    return f
+
+
+LEAKING: dict[str, tuple[AttackView, list[str]]] = {
+    "the split itself": (replace(BARE, base=SECRET), ["x", "y"]),
+    "more than the split": (replace(BARE, base=Samples(np.concatenate([OPEN.x, SECRET.x]), np.arange(7))), ["x"]),
+    "one image of it": (replace(BARE, base=Samples(np.concatenate([OPEN.x, SECRET.x[2:3]]), np.arange(4))), ["x"]),
+    "a view of its memory": (replace(BARE, extractor=Holder(SECRET.x[1:, :1])), ["x"]),
+    "an attribute": (replace(BARE, extractor=Holder({"cache": [(1, SECRET)]})), ["x", "y"]),
+    "a tensor": (replace(BARE, extractor=Holder(torch.from_numpy(SECRET.y.copy()))), ["y"]),
+    "a list": (replace(BARE, extractor=Holder(SECRET.y.tolist())), ["y"]),
+    "a closure": (replace(BARE, extractor=closed_over(SECRET.x)), ["x"]),
+    "a default": (replace(BARE, extractor=as_default(SECRET.x)), ["x"]),
+    "a partial": (replace(BARE, extractor=functools.partial(np.add, SECRET.x)), ["x"]),
+    "a bound method": (replace(BARE, extractor=Holder(SECRET.y).__call__), ["y"]),
+}
+
+
+@pytest.mark.parametrize("where", LEAKING)
+def test_the_spy_finds_what_is_hidden_wherever_it_is(where: str) -> None:
+    view, expected = LEAKING[where]
+    assert leaks(view, HIDDEN) == expected
+
+
+def test_the_spy_finds_a_buffer_of_a_network() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    assert leaks(replace(BARE, extractor=network), HIDDEN) == []
+    network[0].register_buffer("cache", torch.from_numpy(SECRET.x.copy()))
+    assert leaks(replace(BARE, extractor=network), HIDDEN) == ["x"]
+
+
+def test_the_spy_finds_nothing_where_nothing_is() -> None:
+    assert leaks(BARE, HIDDEN) == []
+    assert {a.tobytes() for a in arrays(BARE)} == {BARE.base.x.tobytes(), BARE.base.y.tobytes()}
+
+
+# ------------------------------------------------------------------ a real play, watched
+
+
+class Watcher:
+    """Crafts as the attack it stands in for, and keeps every view and generator it was given."""
+
+    def __init__(self, actor: Actor) -> None:
+        self.actor = actor
+        self.seen: list[object] = []
+
+    def craft(self, view: AttackView, rng: np.random.Generator) -> Poison:
+        self.seen.append((view, rng))
+        return self.actor.craft(view, rng)
+
+    @property
+    def watched(self) -> Actor:
+        return replace(self.actor, craft=self.craft)
+
+
+class WatchingDefense:
+    """Acts at every moment, changes nothing that matters, and keeps every view."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, View, np.random.Generator]] = []
+
+    def keep(self, moment: str, view: View, rng: np.random.Generator) -> View:
+        self.seen.append((moment, view, rng))
+        return view
+
+    def transform(self, view: View, rng: np.random.Generator) -> Array:
+        return self.keep("transform", view, rng).x
+
+    def screen_pool(self, view: View, rng: np.random.Generator) -> Array:
+        return np.ones(len(self.keep("screen_pool", view, rng).x), dtype=bool)
+
+    def select(self, view: View, rng: np.random.Generator) -> Array:
+        self.keep("select", view, rng)
+        assert view.p is not None
+        return least_certain(view.p.copy(), view.count)
+
+    def after_label(self, view: View, rng: np.random.Generator) -> Array:
+        return np.ones(len(self.keep("after_label", view, rng).x), dtype=bool)
+
+    def filter_train(self, view: View, rng: np.random.Generator) -> Array:
+        return np.ones(len(self.keep("filter_train", view, rng).x), dtype=bool)
+
+    def fit(self, view: View, rng: np.random.Generator) -> Array:
+        z = self.keep("fit", view, rng).z[:, : view.k]
+        p = np.exp(z - z.max(axis=1, keepdims=True))
+        result: Array = p / p.sum(axis=1, keepdims=True)
+        return result
+
+    def accept(self, view: View, rng: np.random.Generator) -> Array:
+        self.keep("accept", view, rng)
+        return np.array(True)
+
+    def predict(self, view: View, rng: np.random.Generator) -> Array:
+        assert view.p is not None
+        self.keep("predict", view, rng)
+        return view.p
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A play in which attack, control and defense were watched, and what they must not find."""
+
+    trial: Trial
+    outcome: Outcome
+    attackers: dict[str, Watcher]
+    defender: WatchingDefense
+    parts: dict[str, Samples]
+    generators: tuple[object, object]  # before and after
+
+
+@pytest.fixture(scope="module")
+def watched(
+    fetched: Workspace, patches: Dataset, lite0: FrozenExtractor, tmp_path_factory: pytest.TempPathFactory
+) -> Watched:
+    """feature_collision against EfficientNet-Lite0 at the tiny profile, its stages computed here and now."""
+    parameters: dict[str, bool | int | float | str | None] = {
+        "attack.steps": 2,
+        "attack.n_poison": 20,
+        "victim.queries": 20,
+        "victim.pool": 160,
+        "victim.epochs": 5,
+    }
+    cell = Cell(
+        attack="feature_collision", victim="al_efficientnet_lite0", profile="tiny", parameters=parameters, seed=0
+    )
+    resolved = resolve(cell)
+    weights = resolved.parts["extractor"].build().load(fetched)[1]
+    stages = Stages(tmp_path_factory.mktemp("stages"))
+    trial = prepared(resolved, fetched, stages, patches, lite0, weights)
+    assert trial.control is not None
+    attackers = {"attack": Watcher(trial.attack), "control": Watcher(trial.control)}
+    defender = WatchingDefense()
+    trial = replace(
+        trial,
+        attack=attackers["attack"].watched,
+        control=attackers["control"].watched,
+        defenses=Pipeline((("watcher", defender),), trial.seed),
+        defense_identity=({"name": "watcher"},),
+    )
+    before = global_generators()
+    outcome = play(trial)
+    after = global_generators()
+    splits = split(patches, trial.victim, trial.seed)
+    parts = {name: patches.splits["train"][getattr(splits, name)] for name in ("pool", "test1", "test2")}
+    return Watched(trial, outcome, attackers, defender, parts, (before, after))
+
+
+@pytest.mark.parametrize("who", ["attack", "control"])
+def test_from_an_attacks_view_neither_the_pool_nor_the_test_split_can_be_reached(who: str, watched: Watched) -> None:
+    hidden = {f"{name}.{part}": getattr(watched.parts[name], part) for name in ("pool", "test2") for part in "xy"}
+    hidden |= {f"{name}.z": features(watched.trial, watched.parts[name].x, "") for name in ("pool", "test2")}
+    hidden["train.y"] = watched.trial.dataset.splits["train"].y
+    (seen,) = watched.attackers[who].seen
+    assert leaks(seen, hidden) == []
+    assert leaks(seen, {"test1.x": watched.parts["test1"].x}) == ["test1.x"]  # the spy does look
+
+
+def test_an_attacks_generator_leads_to_no_seed_of_another_party(watched: Watched) -> None:
+    (seen,) = watched.attackers["attack"].seen
+    assert not any(isinstance(thing, Trial | Pipeline | Stages | Dataset) for thing in reachable(seen))
+
+
+def test_a_defense_is_asked_at_every_moment(watched: Watched) -> None:
+    assert {moment for moment, _, _ in watched.defender.seen} == set(MOMENTS)
+
+
+def poison_rows(watched: Watched) -> set[bytes]:
+    clean = rows(watched.parts["pool"].x) | rows(watched.parts["test2"].x)
+    poison = rows(watched.outcome.poison.samples.x)
+    assert len(poison) == 20
+    assert not poison & clean
+    return poison
+
+
+def test_from_a_defenses_view_neither_poisons_nor_test_labels_can_be_told(watched: Watched) -> None:
+    poison, told = poison_rows(watched), []
+    whole = np.arange(len(watched.parts["pool"]) + 20) >= len(watched.parts["pool"])
+    for moment, view, rng in watched.defender.seen:
+        mask = np.array([item.tobytes() in poison for item in view.x])
+        hidden = {"test labels": watched.parts["test2"].y}
+        if mask.any() and not mask.all():
+            hidden |= {"mask": mask, "clean mask": ~mask, "pool mask": whole, "clean pool mask": ~whole}
+        told += [(moment, name) for name in leaks((view, rng), hidden)]
+    assert told == []
+
+
+def test_from_a_defenses_view_no_part_of_the_program_can_be_reached(watched: Watched) -> None:
+    for moment, view, rng in watched.defender.seen:
+        parts = [t for t in reachable((view, rng)) if isinstance(t, Trial | Pipeline | Stages | Dataset | Samples)]
+        assert parts == [], moment
+
+
+def test_the_spy_catches_a_defenses_view_that_tells_the_mask(watched: Watched) -> None:
+    poison = poison_rows(watched)
+    view = next(v for m, v, _ in watched.defender.seen if m == "screen_pool" and rows(v.x) & poison)
+    mask = np.array([item.tobytes() in poison for item in view.x])
+    assert leaks(view, {"mask": mask}) == []
+    assert leaks(replace(view, y=mask.astype(np.int64)), {"mask": mask}) == ["mask"]
+
+
+@pytest.mark.parametrize("moment", ["transform", "screen_pool", "select", "fit"])
+def test_poisons_do_not_stand_out_by_place(moment: str, watched: Watched) -> None:
+    poison, seen = poison_rows(watched), 0
+    for _, view, _ in (s for s in watched.defender.seen if s[0] == moment):
+        place = np.flatnonzero([item.tobytes() in poison for item in view.x])
+        if len(place) == 20:
+            seen += 1
+            middle = (len(view.x) - 1) / 2  # the mean place of 20 random ones is within 4 standard errors of it
+            assert abs(place.mean() - middle) < 4 * len(view.x) / np.sqrt(12 * 20)
+            assert np.diff(place).max() > 1
+    assert seen > 0
+
+
+def test_a_play_touches_no_global_generator(watched: Watched) -> None:
+    before, after = watched.generators
+    assert before == after
+
+
+def test_a_play_has_its_arms_on_the_same_items_and_breaks_no_rule(watched: Watched) -> None:
+    assert set(watched.outcome.arms) == {
+        "clean_undefended",
+        "poisoned_undefended",
+        "control_undefended",
+        "clean_defended",
+        "poisoned_defended",
+    }
+    assert watched.outcome.violations == []
+    assert watched.outcome.y.tolist() == watched.parts["test2"].y.tolist()
+    assert all(len(arm.predicted) == len(watched.outcome.y) for arm in watched.outcome.arms.values())
+
+
+def test_every_metric_of_a_play_is_finite_and_defined(watched: Watched) -> None:
+    assert {"delta_total_vs_control", "delta_total_defended_own", "clean_cost"} <= set(watched.outcome.metrics)
+    for name, metric in watched.outcome.metrics.items():
+        assert metric.definition == definition(name)
+        assert np.isfinite([metric.value, metric.low or 0.0, metric.high or 0.0]).all(), name
+
+
+# ------------------------------------------------------------------ without a type checker
+
+PLAY = """
+import random, sys
+from pathlib import Path
+import numpy as np
+from molebench import registry
+from molebench.grid import Cell, resolve
+from molebench.hooks import Pipeline
+from molebench.progress import silent
+from molebench.scenarios.active import ActiveLearner, play
+from molebench.stages import Stages
+from molebench.trial import Actor, Trial
+from molebench.workspace import Workspace
+
+folder = Path(sys.argv[1])
+attack = registry.find("attacks", "feature_collision")
+actor = Actor("collision", attack.make(n_poison=5, steps=2).craft, attack.card.threat, {})
+digits = registry.find("datasets", "digits").make().load(Workspace(folder, folder, folder))
+victim = ActiveLearner("pixels", queries=6, query_batch=3, pool=200, epochs=2)
+trial = Trial(digits, actor, None, victim, lambda x: x.flatten(1) / 255, {}, Pipeline(), (), 0,
+              Stages(folder), silent, "", {})
+before = random.getstate(), str(np.random.get_state())
+outcome = play(trial)
+assert (random.getstate(), str(np.random.get_state())) == before
+print(len(outcome.poison), len(outcome.arms["poisoned_undefended"].predicted))
+"""
+
+
+def test_a_play_does_not_touch_the_random_module(tmp_path: Path) -> None:
+    # in a process without beartype, which itself draws from the random module
+    done = subprocess.run([sys.executable, "-c", PLAY, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["5", "20"]

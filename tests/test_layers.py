@@ -1,0 +1,124 @@
+"""The arrows point one way: who may import whom, read from the source with ast, and a few habits of the house."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from molebench import registry
+from tests.conftest import ROOT
+
+# Each module imports only from those that stand after it (HOUSE.md, section 2). A new module gets a place here.
+ORDER = """
+__init__ __main__ cli doctor describing sweeping report runner store record grid
+scenarios.active scenarios.query_loop trial metrics stats
+extractors.efficientnet_lite0 extractors.resnet50 weights sources
+collision heads hooks nets images splits stages provenance workspace progress
+registry cards rng types errors
+""".split()
+ABOVE_PLUGINS = set(ORDER[: ORDER.index("scenarios.active")])
+PLUGINS = ("attacks", "victims", "defenses", "datasets", "extractors")
+SOURCES = sorted([*(ROOT / "molebench").rglob("*.py"), *(f for k in PLUGINS for f in (ROOT / k).glob("*.py"))])
+
+
+def name(path: Path) -> str:
+    """A file's module below molebench: grid, scenarios.active, attacks.noise."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[1:] if parts[0] == "molebench" else parts)
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+def imported(path: Path) -> set[str]:
+    """The molebench modules that a file imports anywhere in it, for types only included."""
+    found = (m for m in registry.imports(tree(path)) if registry.module_file(m))
+    return {m.removeprefix("molebench.") for m in found}
+
+
+def nodes(kind: type[ast.AST]) -> Iterator[tuple[Path, ast.AST]]:
+    for path in SOURCES:
+        yield from ((path, node) for node in ast.walk(tree(path)) if isinstance(node, kind))
+
+
+def test_every_module_of_the_core_has_its_place_in_the_order() -> None:
+    core = {name(f) for f in (ROOT / "molebench").rglob("*.py")}
+    assert core == set(ORDER)
+    assert len(ORDER) == len(set(ORDER))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "molebench").rglob("*.py")), ids=name)
+def test_imports_inside_the_core_point_down(path: Path) -> None:
+    upward = [m for m in imported(path) if ORDER.index(m) <= ORDER.index(name(path))]
+    assert upward == []
+
+
+@pytest.mark.parametrize("path", [f for f in SOURCES if name(f).split(".")[0] in PLUGINS], ids=name)
+def test_a_plug_in_imports_no_other_and_nothing_above_the_scenarios(path: Path) -> None:
+    for module in imported(path):
+        assert module.split(".")[0] not in PLUGINS
+        assert module not in ABOVE_PLUGINS
+
+
+def test_the_reading_of_imports_sees_every_spelling() -> None:
+    text = (
+        "import molebench.store\nfrom molebench import runner\ndef f():\n    from molebench.attacks.noise import Noise"
+    )
+    assert set(registry.imports(ast.parse(text))) >= {"molebench.store", "molebench.runner", "molebench.attacks.noise"}
+
+
+@pytest.mark.parametrize("folder", ["attacks", "victims", "defenses", "datasets", "benchmarks", "molebench/extractors"])
+def test_a_plug_in_folder_is_no_package_of_its_own(folder: str) -> None:
+    assert (ROOT / folder).is_dir()
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_what_starts_quickly_imports_nothing_heavy() -> None:
+    light = ("cli", "registry", "errors", "progress", "workspace", "grid", "store", "report", "cards", "record")
+    program = (
+        f"import importlib, sys; [importlib.import_module('molebench.' + m) for m in {light!r}]\n"
+        "print(sorted({'torch', 'torchvision', 'timm', 'tensorflow', 'sklearn', 'skimage'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_nobody_prints() -> None:
+    calls = [(p, n) for p, n in nodes(ast.Call) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    assert calls
+    assert [name(p) for p, n in calls if isinstance(n, ast.Call) and ast.unparse(n.func) == "print"] == []
+
+
+def test_no_exception_is_caught_blindly() -> None:
+    handlers = [(p, n) for p, n in nodes(ast.ExceptHandler) if isinstance(n, ast.ExceptHandler)]
+    assert handlers
+    blind = ("None", "BaseException")
+    assert [name(p) for p, n in handlers if (ast.unparse(n.type) if n.type else "None") in blind] == []
+
+
+def test_pickle_is_named_only_for_the_exception_of_a_weights_only_load() -> None:
+    imports = {
+        name(p) for p, n in nodes(ast.Import) if isinstance(n, ast.Import) for a in n.names if a.name == "pickle"
+    }
+    imports |= {name(p) for p, n in nodes(ast.ImportFrom) if isinstance(n, ast.ImportFrom) and n.module == "pickle"}
+    assert imports <= {"extractors.efficientnet_lite0"}
+    uses = [ast.unparse(n) for p, n in nodes(ast.Attribute) if ast.unparse(n).startswith("pickle.")]
+    assert set(uses) <= {"pickle.UnpicklingError"}
+
+
+def test_nothing_is_loaded_that_could_run_code() -> None:
+    calls = {ast.unparse(n) for _, n in nodes(ast.Call)}
+    loads = [c for c in calls if c.startswith("torch.load(")]
+    assert loads
+    assert [c for c in loads if "weights_only=True" not in c] == []
+    assert [c for c in calls if c.startswith(("eval(", "exec(", "yaml.load("))] == []
+    assert [c for c in calls if c.startswith("np.load(") and "allow_pickle=False" not in c] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_a_file_is_one_idea_of_at_most_350_lines(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 350
