@@ -26,11 +26,18 @@ Fraction = Annotated[float, Ge(0), Le(1)]
 Share = Annotated[float, Ge(0), Lt(1)]
 
 
+@dataclass(frozen=True)
 class UserPath:
-    """Marks a parameter that may name a user's file or folder: records keep its name and sha256 only."""
+    """Marks a parameter that names a user's file or folder: records keep its name and sha256 only.
+
+    words: values that are no path.
+    """
+
+    words: tuple[str, ...] = ()
 
 
 Path = Annotated[str, UserPath()]
+WeightsPath = Annotated[str, UserPath(("imagenet", "random"))]
 
 
 @dataclass(frozen=True)

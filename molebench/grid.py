@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from molebench import registry
 from molebench.cards import Whole
 from molebench.errors import MolebenchError, listed, unknown
-from molebench.registry import Plugin
+from molebench.registry import Parameter, Plugin
 from molebench.stages import key
 from molebench.workspace import file_fact
 
@@ -128,14 +128,22 @@ def _by_part(parameters: Mapping[str, Scalar], parts: list[str]) -> dict[str, di
 
 def _part(plugin: Plugin, given: Mapping[str, Any], profile: str) -> Part:
     values = plugin.resolve(given, profile)
-    paths = {p.name for p in plugin.parameters.values() if p.is_path}
-    return Part(plugin, values, {k: published(v) if k in paths else v for k, v in values.items()})
+    public = {p.name: published(values[p.name], p) for p in plugin.parameters.values()}
+    return Part(plugin, values, public)
 
 
-def published(value: str) -> str:
+def published(value: Any, parameter: Parameter) -> Any:
     """A path as name and sha256 of what is there, so that no record or key holds a path of this machine."""
-    path = Path(value).expanduser()
-    return f"{path.name}@sha256:{file_fact(path).sha256}" if path.exists() else value
+    if not parameter.is_path or value in parameter.words:
+        return value
+    path = Path(value).expanduser().resolve()
+    if not path.exists():
+        raise MolebenchError(f"{parameter.name} = {value!r}: there is no such file or folder; give a path that exists")
+    return f"{path.name}@sha256:{file_fact(path).sha256}"
+
+
+Item = TypeVar("Item")
+Several = Annotated[list[Item], Field(min_length=1)]
 
 
 class Sweep(BaseModel):
@@ -144,21 +152,25 @@ class Sweep(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
-    attack: list[str]
-    victim: list[str]
-    dataset: list[str | None] = Field(default_factory=lambda: list[str | None]([None]))
-    defense: list[list[str]] = Field(default_factory=lambda: list[list[str]]([[]]))
+    attack: Several[str]
+    victim: Several[str]
+    dataset: Several[str | None] = [None]
+    defense: Several[list[str]] = [[]]
     profile: Profile = "small"
-    seed: list[Whole] = Field(default_factory=lambda: [0])
-    set: dict[str, list[Scalar]] = Field(default_factory=dict)
+    seed: Several[Whole] = [0]
+    set: dict[str, Several[Scalar]] = {}
 
     def cells(self) -> Iterator[Cell]:
         """Every cell; seeds vary slowest, so that one seed of everything is there first.
 
-        A parameter applies to the cells that have it: `attack.steps` is left out where the attack has none.
+        A parameter applies to the cells that have it: `attack.steps` is left out where the attack has none. One
+        that no cell has is an error.
         """
-        named: list[list[Any]] = [self.seed, self.victim, self.dataset, self.attack, self.defense]
+        for name in self.set:
+            if not any(applies(name, a, v) for a in self.attack for v in self.victim):
+                raise unknown(f"parameter of any attack or victim of sweep {self.name}", name, self._parameters())
         seen = set()
+        named: list[list[Any]] = [self.seed, self.victim, self.dataset, self.attack, self.defense]
         for seed, victim, dataset, attack, defenses, *values in itertools.product(*named, *self.set.values()):
             given = {n: v for n, v in zip(self.set, values, strict=True) if applies(n, attack, victim)}
             cell = Cell(
@@ -174,6 +186,12 @@ class Sweep(BaseModel):
                 seen.add(text)
                 yield cell
 
+    def _parameters(self) -> list[str]:
+        plugins = [registry.find("attacks", a) for a in self.attack] + [
+            registry.find("victims", v) for v in self.victim
+        ]
+        return sorted({f"{p.kind}.{name}" for p in plugins for name in p.parameters})
+
 
 def applies(parameter: str, attack: str, victim: str) -> bool:
     """False only for an attack's or victim's parameter that this one does not have, but a sibling may."""
@@ -182,10 +200,20 @@ def applies(parameter: str, attack: str, victim: str) -> bool:
     return part not in kinds or name in registry.find(*kinds[part]).parameters
 
 
+class _NoDuplicates(yaml.SafeLoader):
+    """PyYAML's safe loader, less its silence about a key that is written twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if twice := {key for key in keys if keys.count(key) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice.pop()} comes twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_sweep(path: Path) -> Sweep:
     """A sweep file; scalars stand for lists of one."""
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.load(path.read_text("utf-8"), Loader=_NoDuplicates)  # noqa: S506 (a SafeLoader)
         if not isinstance(content, dict):
             raise MolebenchError(f"sweep {path.name} holds no mapping; expected keys such as {listed(_keys())}")
         return Sweep.model_validate({k: _listed(k, v) for k, v in {"name": path.stem, **content}.items()})

@@ -20,7 +20,7 @@ import molebench
 from molebench.errors import MolebenchError, unknown
 
 if typing.TYPE_CHECKING:
-    from molebench.cards import Card
+    from molebench.cards import Card, UserPath
 
 KINDS = ("attacks", "victims", "defenses", "datasets", "scorers", "extractors")
 
@@ -84,9 +84,18 @@ class Parameter:
     @property
     def is_path(self) -> bool:
         """Whether it may name a user's file or folder."""
+        return bool(self._path_marks)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a path parameter may say instead of a path."""
+        return self._path_marks[0].words if self._path_marks else ()
+
+    @property
+    def _path_marks(self) -> list["UserPath"]:
         from molebench.cards import UserPath
 
-        return any(isinstance(m, UserPath) for m in getattr(self.annotation, "__metadata__", ()))
+        return [m for m in getattr(self.annotation, "__metadata__", ()) if isinstance(m, UserPath)]
 
 
 @dataclass(frozen=True)

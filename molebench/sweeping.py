@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from molebench.errors import CellFailed
+from molebench.errors import CellFailed, MolebenchError
 from molebench.grid import Cell, load_sweep, resolve
 from molebench.progress import say
 from molebench.record import Record
-from molebench.runner import changed, run
+from molebench.runner import changed, note_failure, run
 from molebench.store import Store
 from molebench.workspace import Workspace
 
@@ -29,12 +29,13 @@ class Planned:
 
 def planned(file: Path, workspace: Workspace) -> list[Planned]:
     """Every cell of a sweep file, looked up and checked."""
-    store, plan = Store(workspace.store), []
+    store, plan = Store(workspace.store), dict[str, Planned]()
     for cell in load_sweep(file).cells():
         resolved = resolve(cell)
         record = store.get(resolved.key)
-        plan.append(Planned(cell, resolved.key, None if record and changed(record, resolved) else record))
-    return plan
+        stale = record is not None and bool(changed(record, resolved))
+        plan.setdefault(resolved.key, Planned(cell, resolved.key, None if stale else record))
+    return list(plan.values())
 
 
 def line(planned: Planned) -> str:
@@ -58,7 +59,9 @@ def swept(plan: Sequence[Planned], workspace: Workspace) -> tuple[list[Record], 
         say(f"cell {i}/{len(plan)}: {line(one)}")
         try:
             done.append(run(one.cell, workspace))
-        except CellFailed as error:
+        except MolebenchError as error:
+            if not isinstance(error, CellFailed):  # the runner notes those
+                note_failure(Store(workspace.store), resolve(one.cell), error)
             failed.append(f"{one.key[:12]} {error}")
             say(f"failed: {error}")
     return done, failed

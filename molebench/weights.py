@@ -38,11 +38,8 @@ class Weights:
 
     def into(self, network: nn.Module) -> nn.Module:
         """The network with these weights; a name or shape that does not fit is an error."""
-        ours = {k for k in network.state_dict() if not k.endswith("num_batches_tracked")}
-        if different := ours ^ set(self.state):
-            raise MolebenchError(
-                f"weights of {self.name} from {self.source} do not fit: {sorted(different)[0]} differs"
-            )
+        if wrong := misfit(self.state, network):
+            raise MolebenchError(f"weights of {self.name} from {self.source} do not fit: {wrong}")
         network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in self.state.items()}, strict=False)
         return network
 
@@ -67,42 +64,55 @@ class Recipe:
             state = {k: v.numpy() for k, v in random_state(network).items()}
             return Weights(self.name, "random", _named(state), state)
         if weights != "imagenet":
-            return self._converted(Path(weights).expanduser(), f"file {Path(weights).name}", workspace)
+            path = Path(weights).expanduser()
+            if not path.is_file():
+                raise MolebenchError(f"extractor {self.name}: no weight file {path}; {self.hint}")
+            kept = workspace.cache / "weights" / f"{self.name}-{sha256(path)[:16]}.safetensors"
+            if (found := load_arrays(kept)) and not misfit(found[0], network):
+                return Weights(self.name, f"file {path.name}", _named(found[0]), found[0])
+            return self._converted(path, f"file {path.name}", network, kept)
         kept = workspace.cache / "weights" / f"{self.name}-imagenet.safetensors"
         with exclusive(kept):
-            if found := load_arrays(kept):
+            if (found := load_arrays(kept)) and not misfit(found[0], network):
                 return Weights(self.name, found[1], _named(found[0]), found[0])
-            original = kept.with_suffix(".original")
-            return self._converted(original, self._fetch(original, workspace), workspace, kept)
+            return self._first(kept, network, workspace)
 
-    def _fetch(self, target: Path, workspace: Workspace) -> str:
-        """Puts the published file at `target` and says where it came from."""
+    def _first(self, kept: Path, network: nn.Module, workspace: Workspace) -> Weights:
+        """The published weights, from the data folder or the first source that answers; kept once converted."""
         for name in self.files:
             if (workspace.data / name).is_file():
-                target.unlink(missing_ok=True)
-                target.symlink_to(workspace.data / name)
-                return f"MOLEBENCH_DATA/{name}"
-        return first_that_answers(f"the weights of {self.name}", self.sources, target, workspace, self.hint)
+                return self._converted(workspace.data / name, f"MOLEBENCH_DATA/{name}", network, kept)
+        original = kept.with_suffix(".original")
+        what = f"the weights of {self.name}"
+        source = first_that_answers(what, self.sources, original, workspace, self.hint)
+        try:
+            return self._converted(original, source, network, kept)
+        finally:
+            original.unlink()
 
-    def _converted(self, path: Path, source: str, workspace: Workspace, kept: Path | None = None) -> Weights:
-        """The weights in a file of any format we read; a corrupted file is named, and never cached."""
-        if not path.is_file():
-            raise MolebenchError(f"extractor {self.name}: no weight file {path}; {self.hint}")
-        kept = kept or workspace.cache / "weights" / f"{self.name}-{sha256(path)[:16]}.safetensors"
-        if not (found := load_arrays(kept)):
-            try:
-                state = self.read(path)
-            except Unreadable as error:
-                raise MolebenchError(f"extractor {self.name}: weight file {path.name} is unusable: {error}") from error
-            finally:
-                if path.suffix == ".original":
-                    path.unlink()
-            save_arrays(kept, state, note=source)
-            found = (state, source)
-        return Weights(self.name, source, _named(found[0]), found[0])
+    def _converted(self, path: Path, source: str, network: nn.Module, kept: Path) -> Weights:
+        """The weights in a file of any format we read; a corrupted file is named, and never kept."""
+        try:
+            state = self.read(path)
+            if wrong := misfit(state, network):
+                raise Unreadable(f"{wrong}; is it a {self.name}?")
+        except Unreadable as error:
+            why = " ".join(str(error).split())[:200]
+            raise MolebenchError(f"extractor {self.name}: weights from {source} are unusable: {why}") from error
+        save_arrays(kept, state, note=source)
+        return Weights(self.name, source, _named(state), state)
 
 
-def _named(state: State) -> str:
+def misfit(state: Mapping[str, Array], network: nn.Module) -> str:
+    """What in a state dict does not fit a network; '' where all of it does."""
+    ours = {k: tuple(v.shape) for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    if different := sorted(ours.keys() ^ state.keys()):
+        return f"{different[0]} is {'missing' if different[0] in ours else 'too much'}"
+    wrong = [k for k in ours if tuple(state[k].shape) != ours[k]]
+    return f"{wrong[0]} is {state[wrong[0]].shape}, expected {ours[wrong[0]]}" if wrong else ""
+
+
+def _named(state: Mapping[str, Array]) -> str:
     """The sha256 of a state dict, whatever the order of its entries."""
     return fingerprint(*(state[name] for name in sorted(state)))
 

@@ -345,7 +345,7 @@ def test_another_attack_in_the_same_folders_reuses_the_clean_arm(
     first: subprocess.CompletedProcess[str], home: Workspace, tmp_path: Path
 ) -> None:
     stages = home.cache / "stages"
-    before = {f for f in stages.rglob("*.safetensors")}
+    before = set(stages.rglob("*.safetensors"))
     words = ("run", "--attack", "noise", *SMALL, "--json")
     record = the_record(typed(replace(home, store=tmp_path / "store"), *words))
     made = sorted(f.parent.name for f in set(stages.rglob("*.safetensors")) - before)

@@ -19,7 +19,7 @@ from torch import Tensor
 from molebench.extractors import efficientnet_lite0, resnet50
 from molebench.extractors.efficientnet_lite0 import EfficientNetLite0
 from molebench.extractors.resnet50 import ResNet50
-from molebench.nets import FrozenExtractor
+from molebench.nets import FrozenExtractor, folded
 from molebench.sources import Source, SourceFailed
 from molebench.types import Array
 from molebench.weights import Weights
@@ -253,6 +253,22 @@ def test_the_two_epsilons_differ_little_but_measurably(original: Loaded, raw_new
     distance = relative(features(original[0], photos), features(raw_new[0], photos))
     assert 0.04 < distance < 0.16
     assert raw_new[1].sha256 != original[1].sha256
+
+
+def test_the_biases_of_convolutions_count_though_the_published_ones_are_zero(
+    original: Loaded, model: dict[str, Any], arrays: Arrays, middle: Tensor
+) -> None:
+    assert max(abs(a).max() for n, a in arrays.items() if n.endswith("/bias") and n != "fc1000/bias") < 1e-6
+    rng = np.random.default_rng(0)
+    biased = {
+        n: rng.normal(scale=0.1, size=a.shape).astype("f4") if n.endswith("/bias") else a for n, a in arrays.items()
+    }
+    weights = Weights("resnet50", "a test", "", dict(resnet50.converted(biased, OLD_EPS)))
+    mean = (103.939, 116.779, 123.68)
+    extractor = FrozenExtractor(folded(weights.into(resnet50.network())), mean, (1.0, 1.0, 1.0), "bgr")
+    expected = graph(model, biased, middle.flip(-1) - torch.tensor(mean))["avg_pool"]
+    assert relative(expected, features(extractor, middle)) < 1e-4
+    assert relative(expected, features(original[0], middle)) > 0.01
 
 
 def layers_of(model: dict[str, Any], kind: str) -> Iterator[str]:

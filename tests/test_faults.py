@@ -1,4 +1,4 @@
-"""What goes wrong in real life: broken files, full and read-only disks, Ctrl-C, kill -9; and that the next run heals it."""
+"""What goes wrong in real life: broken files, full disks, Ctrl-C, kill -9; and that the next run mends it."""
 
 import io
 import os
@@ -55,7 +55,7 @@ def temporary(workspace: Workspace) -> list[Path]:
 
 
 def test_an_attack_of_another_scenario_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, fresh: Workspace) -> None:
-    monkeypatch.setattr(Noise, "card", replace(Noise.card, scenarios=("offline",)))  # type: ignore[attr-defined]
+    monkeypatch.setattr(Noise, "card", replace(Noise.card, scenarios=("offline",)))
     with pytest.raises(MolebenchError, match=rf"attack noise acts in offline; victim {VICTIM} belongs to active: try"):
         resolve(Cell(attack="noise", victim=VICTIM))
     assert "attack noise acts in offline" in one_line(typed(fresh, "run", "--attack", "noise", *TINY))
@@ -197,13 +197,13 @@ def test_cached_weights_that_are_damaged_are_made_again(published: bytes, tmp_pa
     workspace.data.mkdir()
     (workspace.data / efficientnet_lite0.FILE).write_bytes(published)
     before = loaded("imagenet", workspace)
-    (kept,) = (workspace.cache / "weights").iterdir()
+    (kept,) = (workspace.cache / "weights").glob("*.safetensors")
     whole = kept.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], flipped(whole, 0.9)):
         kept.write_bytes(damaged)
         assert loaded("imagenet", workspace) == before
         assert load_arrays(kept)
-    assert list((workspace.cache / "weights").iterdir()) == [kept]
+    assert list(workspace.cache.rglob("*.original")) + list(workspace.cache.rglob(".*")) == []
     assert (workspace.data / efficientnet_lite0.FILE).read_bytes() == published
 
 
@@ -331,20 +331,6 @@ def test_a_file_too_large_for_the_cache_is_one_line_and_the_next_run_goes_on(fre
     done = typed(fresh, *RUN)
     assert done.returncode == 0, done.stderr
     assert the_same(fresh, warm)
-
-
-def test_a_record_too_large_for_the_store_is_not_there_at_all_and_the_next_run_writes_it(
-    warm: Workspace, tmp_path: Path
-) -> None:
-    workspace = replace(warm, store=tmp_path / "store")
-    shutil.copytree(warm.store / "poisons", workspace.store / "poisons")
-    line = last_line(limited(workspace, 4, *RUN))  # predictions take less, the record more
-    assert line.startswith(f"molebench: cannot write below {workspace.store}")
-    assert temporary(workspace) == []
-    assert len(list(workspace.store.rglob("cells/*/*.safetensors"))) == 3
-    assert load_records(workspace.store) == []
-    assert typed(workspace, *RUN).returncode == 0
-    assert the_same(workspace, warm)
 
 
 FULL = """

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from molebench.attacks.noise import Noise
 from molebench.errors import MolebenchError
 from molebench.grid import Cell, Resolved, Sweep, load_sweep, resolve
 from molebench.nets import FrozenExtractor
@@ -315,3 +316,23 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(
     attempts = list(workspace.store.rglob("attempts/01.json"))
     assert len(attempts) == 2
     assert "Traceback" not in done.stderr
+
+
+def test_an_attack_that_breaks_fails_its_own_cell_only(
+    written: Callable[[str], Path],
+    workspace: Workspace,
+    lite0: FrozenExtractor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(Noise, "craft", broken)
+    path = written(PAIR.replace("[none, noise]", "[noise, none]") + "seed: 7\n")  # a seed the cache has not seen
+    done = typed(workspace, "sweep", str(path), "--offline")
+    assert done.returncode == 3, done.stderr
+    assert "1 cells done, 1 failed" in done.stdout
+    assert "boom" in done.stderr.splitlines()[-1]
+    (attempt,) = workspace.store.rglob("attempts/01.json")
+    assert "boom" in json.loads(attempt.read_text("utf-8"))["message"]
+    assert [r.cell["attack"]["name"] for r in load_records(workspace.store)] == ["none"]

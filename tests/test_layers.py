@@ -12,13 +12,43 @@ from molebench import registry
 from tests.conftest import ROOT
 
 # Each module imports only from those that stand after it (HOUSE.md, section 2). A new module gets a place here.
-ORDER = """
-__init__ __main__ cli doctor describing sweeping report runner store record grid
-scenarios.active scenarios.query_loop trial metrics stats
-extractors.efficientnet_lite0 extractors.resnet50 weights sources
-collision heads hooks nets images splits stages provenance workspace progress
-registry cards rng types errors
-""".split()
+ORDER = [
+    "__init__",
+    "__main__",
+    "cli",
+    "doctor",
+    "describing",
+    "sweeping",
+    "report",
+    "runner",
+    "store",
+    "record",
+    "grid",
+    "scenarios.active",
+    "scenarios.query_loop",
+    "trial",
+    "metrics",
+    "stats",
+    "extractors.efficientnet_lite0",
+    "extractors.resnet50",
+    "weights",
+    "sources",
+    "collision",
+    "heads",
+    "hooks",
+    "nets",
+    "images",
+    "splits",
+    "stages",
+    "provenance",
+    "workspace",
+    "progress",
+    "registry",
+    "cards",
+    "rng",
+    "types",
+    "errors",
+]
 ABOVE_PLUGINS = set(ORDER[: ORDER.index("scenarios.active")])
 PLUGINS = ("attacks", "victims", "defenses", "datasets", "extractors")
 SOURCES = sorted([*(ROOT / "molebench").rglob("*.py"), *(f for k in PLUGINS for f in (ROOT / k).glob("*.py"))])

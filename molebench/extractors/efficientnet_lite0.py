@@ -7,7 +7,7 @@ and batch-norm epsilon 1e-3: with those the two networks' outputs are equal; tim
 Reference: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019.
 """
 
-import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path as File
 
@@ -15,7 +15,7 @@ import timm
 import torch
 from torch import nn
 
-from molebench.cards import Path, extractor
+from molebench.cards import WeightsPath, extractor
 from molebench.nets import FrozenExtractor, folded
 from molebench.sources import PyPIPackage
 from molebench.weights import Recipe, State, Unreadable, Weights
@@ -52,7 +52,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 class EfficientNetLite0:
     """weights: 'imagenet', the path of the published .pth file, or 'random' (never ranked)."""
 
-    weights: Path = "imagenet"
+    weights: WeightsPath = "imagenet"
 
     def load(self, workspace: Workspace) -> tuple[FrozenExtractor, Weights]:
         """The extractor, uint8-range images to [n, 1280], and its weights."""
@@ -71,9 +71,16 @@ def network() -> nn.Module:
 def read(path: File) -> State:
     """timm's state dict from the published one: the same 296 arrays in the same order, less the classifier."""
     try:
-        published = list(torch.load(path, map_location="cpu", weights_only=True).values())
-    except (RuntimeError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+        if zipfile.is_zipfile(path) and (damaged := zipfile.ZipFile(path).testzip()):
+            raise Unreadable(f"its part {damaged} does not match its checksum")
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Unreadable:
+        raise
+    except Exception as error:  # torch's reader lets through whatever a broken file makes it stumble over
         raise Unreadable(f"not a readable PyTorch state dict ({type(error).__name__})") from error
+    if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
+        raise Unreadable("it holds more than a state dict's tensors")
+    published = list(loaded.values())
     ours = network().state_dict()
     shapes = [tuple(v.shape) for v in published[: len(ours)]]
     if len(published) != len(ours) + 2 or shapes != [tuple(v.shape) for v in ours.values()]:

