@@ -5,6 +5,7 @@ CIFAR-10's. Reference: Krizhevsky, "Learning Multiple Layers of Features from Ti
 """
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def read(path: Path) -> dict[str, Array]:
                 images = [decode(archive.read(name), name, size=(32, 32)) for _, name in members]
                 arrays[f"{split}.x"] = np.stack(images)
                 arrays[f"{split}.y"] = np.array([CLASSES.index(c) for c, _ in members])
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise MolebenchError(f"{path.name} is not a whole zip file ({error}); fetch it again") from error
     return arrays
 

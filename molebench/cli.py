@@ -36,8 +36,15 @@ Settings = Annotated[list[str] | None, typer.Option("--set", help="part.paramete
 
 
 def main() -> None:
-    """The console script."""
-    app()
+    """The console script: what typer would print as a box is one line here."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except Exception as error:
+        if not (message := getattr(error, "format_message", None)):  # only usage errors can say themselves
+            raise
+        text = message()
+        typer.echo(text if "\n" in text else f"molebench: {text} (see molebench --help)", err=True)
+        sys.exit(2)
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:

@@ -213,7 +213,7 @@ class _NoDuplicates(yaml.SafeLoader):
 def load_sweep(path: Path) -> Sweep:
     """A sweep file; scalars stand for lists of one."""
     try:
-        content = yaml.load(path.read_text("utf-8"), Loader=_NoDuplicates)  # noqa: S506 (a SafeLoader)
+        content = _NoDuplicates(path.read_text("utf-8")).get_single_data()
         if not isinstance(content, dict):
             raise MolebenchError(f"sweep {path.name} holds no mapping; expected keys such as {listed(_keys())}")
         return Sweep.model_validate({k: _listed(k, v) for k, v in {"name": path.stem, **content}.items()})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import molebench
+from molebench.errors import MolebenchError
 
 COMPUTE = ("torch", "numpy", "timm")  # libraries whose version a cached stage depends on
 SHOWN = (*COMPUTE, "scipy", "scikit-learn", "scikit-image", "pillow", "safetensors", "pydantic")
@@ -77,4 +78,7 @@ def peak_memory_mib() -> float:
 
 def threads() -> int:
     """How many threads a cell computes with: MOLEBENCH_THREADS, else the processors this process may use."""
-    return int(os.environ.get("MOLEBENCH_THREADS", 0)) or len(os.sched_getaffinity(0))
+    given = os.environ.get("MOLEBENCH_THREADS", "")
+    if given and not (given.isdecimal() and int(given) > 0):
+        raise MolebenchError(f"MOLEBENCH_THREADS = {given!r}; expected a whole number above 0, or nothing")
+    return int(given) if given else len(os.sched_getaffinity(0))
