@@ -128,17 +128,21 @@ def _by_part(parameters: Mapping[str, Scalar], parts: list[str]) -> dict[str, di
 
 def _part(plugin: Plugin, given: Mapping[str, Any], profile: str) -> Part:
     values = plugin.resolve(given, profile)
-    public = {p.name: published(values[p.name], p) for p in plugin.parameters.values()}
+    who = f"{plugin.kind} {plugin.name}"
+    public = {p.name: published(who, p, values[p.name]) for p in plugin.parameters.values()}
     return Part(plugin, values, public)
 
 
-def published(value: Any, parameter: Parameter) -> Any:
+def published(who: str, parameter: Parameter, value: Any) -> Any:
     """A path as name and sha256 of what is there, so that no record or key holds a path of this machine."""
     if not parameter.is_path or value in parameter.words:
         return value
     path = Path(value).expanduser().resolve()
     if not path.exists():
-        raise MolebenchError(f"{parameter.name} = {value!r}: there is no such file or folder; give a path that exists")
+        raise MolebenchError(
+            f"{who}: {parameter.name} = {value!r}: there is no such file or folder; "
+            f"expected {' or '.join((*parameter.words, 'a path that exists'))}"
+        )
     return f"{path.name}@sha256:{file_fact(path).sha256}"
 
 
