@@ -30,8 +30,8 @@ from molebench.store import Store, load_predictions, load_records
 from molebench.types import Array
 from molebench.weights import Unreadable
 from molebench.workspace import Workspace
+from tests.commands import SMALL, TINY, VICTIM, folders, new_home, one_line, predictions, typed
 from tests.conftest import ROOT
-from tests.test_cli import SMALL, TINY, VICTIM, folders, new_home, one_line, predictions, typed
 
 RUN = ("run", "--attack", "feature_collision", *SMALL)
 

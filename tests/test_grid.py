@@ -15,7 +15,7 @@ from molebench.nets import FrozenExtractor
 from molebench.runner import run
 from molebench.store import load_records
 from molebench.workspace import Workspace
-from tests.test_cli import SIZES, VICTIM, one_line, typed
+from tests.commands import SIZES, VICTIM, one_line, typed
 
 
 def resolved(**more: Any) -> Resolved:

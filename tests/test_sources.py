@@ -22,8 +22,8 @@ from molebench.nets import FrozenExtractor
 from molebench.runner import run
 from molebench.sources import NpmPackage, PyPIPackage, Source, SourceFailed, Url, first_that_answers
 from molebench.workspace import Workspace
+from tests.commands import one_line, typed
 from tests.conftest import extractor
-from tests.test_cli import one_line, typed
 from tests.test_store import CELL
 
 BODY = bytes(range(256)) * 64

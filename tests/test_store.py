@@ -24,8 +24,8 @@ from molebench.runner import changed, run
 from molebench.stages import canonical, key, load_arrays, save_arrays
 from molebench.store import Store, load_predictions, load_records, read_record
 from molebench.workspace import Workspace
+from tests.commands import SIZES, VICTIM, folders, new_home
 from tests.conftest import ROOT
-from tests.test_cli import SIZES, VICTIM, folders, new_home
 
 CELL = Cell(attack="noise", victim=VICTIM, profile="tiny", parameters=dict(size.split("=") for size in SIZES))
 
