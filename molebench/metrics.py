@@ -38,7 +38,6 @@ DEFINITIONS = {
     "collision_ratio": "|f(x') - mu| / |f(x) - mu|, mean over poisons",
     "psnr": "dB, peak signal-to-noise ratio of the poisons, mean over poisons",
     "clean_cost": "points of accuracy, defended - undefended, both clean",
-    "recovery": "share of the undefended drop that the defense takes back",
 }
 SUFFIXES = {
     "_vs_control": "; poisoned - control",

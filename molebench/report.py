@@ -24,7 +24,7 @@ FIRST = (
     "collision_ratio",
     "psnr",
 )
-DEFENDED = ("_defended", "_defended_own", "clean_cost", "recovery")  # ends of the names of a defense's figures
+DEFENDED = ("_defended", "_defended_own", "clean_cost")  # ends of the names of a defense's figures
 HEAD = ("attack", "victim", "dataset", "defenses", "profile", "changed", "seeds", "status")
 
 

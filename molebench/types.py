@@ -178,33 +178,40 @@ class Poison:
         return fingerprint(self.samples.x, self.samples.y, self.base)
 
 
+def malformed(poison: Poison, view: AttackView) -> str:
+    """Why a poison cannot be applied at all; '' where it can."""
+    x, base, n = poison.samples.x, view.base, len(poison)
+    if n != len(poison.base):
+        return f"{n} poisons name {len(poison.base)} bases"
+    if x.dtype != base.x.dtype or x.shape[1:] != base.x.shape[1:]:
+        return f"poisons are {x.dtype} {x.shape[1:]}; the data is {base.x.dtype} {base.x.shape[1:]}"
+    if n and not 0 <= poison.base.min() <= poison.base.max() < len(base):
+        return f"names a base outside 0..{len(base) - 1}"
+    for name, values in poison.facts.items():
+        if values.shape != (n,) or not np.isfinite(values.astype(np.float64)).all():
+            return f"fact {name} is not one finite number a poison"
+    return ""
+
+
 def violations(poison: Poison, view: AttackView, threat: ThreatModel) -> list[str]:
     """What in the poison breaks the threat model or the budget; empty where it is valid."""
-    return list(_violations(poison, view, threat))
+    wrong = malformed(poison, view)
+    return [wrong] if wrong else list(_broken_rules(poison, view, threat))
 
 
-def _violations(poison: Poison, view: AttackView, threat: ThreatModel) -> Iterable[str]:
-    x, base = poison.samples.x, view.base
-    if len(poison) != len(poison.base):
-        yield f"{len(poison)} poisons name {len(poison.base)} bases"
-        return
-    if len(poison) and "inject" not in threat.may:
-        yield f"injects {len(poison)} samples, which its threat model does not allow"
-    if len(poison) > view.budget:
-        yield f"poisons {len(poison)} samples; the benchmark allows {view.budget}"
-    if x.dtype != base.x.dtype or x.shape[1:] != base.x.shape[1:]:
-        yield f"poisons are {x.dtype} {x.shape[1:]}; the data is {base.x.dtype} {base.x.shape[1:]}"
-        return
-    if len(poison) and not (poison.base.min() >= 0 and poison.base.max() < len(base)):
-        yield f"names a base outside 0..{len(base) - 1}"
-        return
-    if (poison.samples.y != base.y[poison.base]).any():
+def _broken_rules(poison: Poison, view: AttackView, threat: ThreatModel) -> Iterable[str]:
+    n, base = len(poison), view.base[poison.base]
+    changed = poison.samples.x.astype(np.int64) - base.x.astype(np.int64)
+    if n and "inject" not in threat.may:
+        yield f"injects {n} samples, which its threat model does not allow"
+    if n > view.budget:
+        yield f"poisons {n} samples; the benchmark allows {view.budget}"
+    if (poison.samples.y != base.y).any():
         yield "changes a label; every poison keeps its base's true label"
-    changed = x.astype(np.int64) - base.x[poison.base].astype(np.int64)
     if changed.any() and "perturb" not in threat.may:
         yield "changes an input, which its threat model does not allow"
-    if threat.bound is not None and len(poison):
-        flat = changed.reshape(len(x), -1) * view.modality.step
+    if threat.bound is not None and n:
+        flat = changed.reshape(n, -1) * view.modality.step
         worst = np.linalg.norm(flat, ord=NORMS[threat.norm], axis=1).max()
         if worst > threat.bound:
             yield f"changes an input by {worst:.4g} in {threat.norm}; the threat model allows {threat.bound:.4g}"

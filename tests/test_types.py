@@ -15,6 +15,7 @@ from molebench.types import (
     ThreatModel,
     fingerprint,
     frozen,
+    malformed,
     violations,
 )
 
@@ -227,3 +228,10 @@ def test_a_bound_is_in_input_units_not_in_stored_steps() -> None:
 def test_several_broken_rules_are_all_named() -> None:
     poison = Poison(Samples(pixels(11, 20, 30), np.array([1, 1, 2])), np.array([0, 1, 2]))
     assert len(violations(poison, VIEW, ThreatModel())) == 4  # injects, exceeds, relabels, perturbs
+
+
+@pytest.mark.parametrize("fact", [np.zeros(2), np.zeros((1, 1)), np.array([np.nan]), np.array([np.inf])])
+def test_a_fact_that_is_not_one_finite_number_a_poison_makes_it_malformed(fact: np.ndarray) -> None:
+    poison = Poison(injected(0).samples, np.array([0]), {"odd": fact})
+    assert malformed(poison, VIEW) == "fact odd is not one finite number a poison"
+    assert malformed(injected(0), VIEW) == ""

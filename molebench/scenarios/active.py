@@ -29,7 +29,7 @@ from molebench.rng import stream
 from molebench.scenarios.query_loop import Arm, Budget, Items, Loop, items
 from molebench.stages import Arrays
 from molebench.trial import Actor, ArmOutcome, Outcome, Trial
-from molebench.types import Array, AttackView, Dataset, Poison, Samples, fingerprint, violations
+from molebench.types import Array, AttackView, Dataset, Poison, Samples, fingerprint, malformed, violations
 
 SIZES = {
     "tiny": {"pool": 800, "queries": 40, "query_batch": 10},
@@ -132,7 +132,8 @@ def play(trial: Trial) -> Outcome:
         parts["test1"], trial.dataset.classes, trial.dataset.modality, len(parts["test1"]), progress=trial.progress
     )
     poison = crafted(trial, trial.attack, view)
-    broken = violations(poison, view, trial.attack.threat)
+    if wrong := malformed(poison, view):
+        raise CellFailed(f"attack {trial.attack.name} returned what cannot be applied: {wrong}")
     injected = {"clean": pool[:0], "poisoned": poison.samples}
     if trial.control:
         injected["control"] = crafted(trial, trial.control, view).samples
@@ -150,7 +151,7 @@ def play(trial: Trial) -> Outcome:
         arms={name: outcome(arm) for name, arm in arms.items()},
         metrics=figures(trial, test.y, arms, poison, facts, len(pool)),
         poison=poison,
-        violations=broken,
+        violations=violations(poison, view, trial.attack.threat),
         splits={name: part.fingerprint for name, part in parts.items()},
         sizes={name: len(part) for name, part in parts.items()},
         poison_facts=facts,
@@ -247,10 +248,9 @@ def transformed(trial: Trial, x: Array, when: str, k: int) -> Array:
 def outcome(arm: Arm) -> ArmOutcome:
     """An arm as the record keeps it: predictions, and by training labels, poisons and accuracy."""
     bought = np.cumsum(np.concatenate([[0], arm.poisoned]))
-    spent = np.minimum(arm.spent, len(arm.poisoned))
     return ArmOutcome(
         arm.predicted,
-        {"queries": spent, "labels": arm.labels, "poisons": bought[spent], "accuracy": arm.accuracy},
+        {"queries": arm.spent, "labels": arm.labels, "poisons": bought[arm.spent], "accuracy": arm.accuracy},
     )
 
 
