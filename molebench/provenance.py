@@ -81,4 +81,6 @@ def threads() -> int:
     given = os.environ.get("MOLEBENCH_THREADS", "")
     if given and not (given.isdecimal() and int(given) > 0):
         raise MolebenchError(f"MOLEBENCH_THREADS = {given!r}; expected a whole number above 0, or nothing")
-    return int(given) if given else len(os.sched_getaffinity(0))
+    if given:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
