@@ -37,6 +37,8 @@ DEFINITIONS = {
     "random_success_rate": "poisons / (clean pool - seed labels): what chance would buy",
     "collision_ratio": "|f(x') - mu| / |f(x) - mu|, mean over poisons",
     "psnr": "dB, peak signal-to-noise ratio of the poisons, mean over poisons",
+    "success_rate_defended": "the same, behind the defense",
+    "recovery": "share of the undefended drop that the defense takes back: 1 is all of it",
     "clean_cost": "points of accuracy, defended - undefended, both clean",
 }
 SUFFIXES = {
@@ -48,10 +50,12 @@ SUFFIXES = {
 
 def definition(name: str) -> str:
     """What a metric means, its suffix included."""
+    if name in DEFINITIONS:
+        return DEFINITIONS[name]
     for suffix, meaning in SUFFIXES.items():
         if name.endswith(suffix):
             return DEFINITIONS[name.removesuffix(suffix)] + meaning
-    return DEFINITIONS[name]
+    raise KeyError(name)
 
 
 def confusion(y: Int[Array, " m"], predicted: Int[Array, " m"], k: int) -> Int[Array, "k k"]:
@@ -85,6 +89,22 @@ def deltas(
     found = {"delta_total": 100.0 * (drawn @ (right[1] - right[0])) / len(y)}
     found |= delta_statistics(*(class_accuracy(drawn, y, r, k) for r in right))
     return {name: _metric(name, values) for name, values in found.items()}
+
+
+def recovery(
+    y: Int[Array, " m"],
+    clean: Int[Array, " m"],
+    hit: Int[Array, " m"],
+    kept: Int[Array, " m"],
+    rng: np.random.Generator,
+) -> Metric | None:
+    """(kept - hit) / (clean - hit) of the arms' accuracies; None where the attack took nothing to take back."""
+    drawn = np.concatenate([np.ones((1, len(y)), np.float32), resamples(len(y), rng)])
+    taken = drawn @ ((clean == y).astype(np.float64) - (hit == y))
+    if taken[0] <= 0:
+        return None
+    back = drawn @ ((kept == y).astype(np.float64) - (hit == y))
+    return _metric("recovery", back / np.where(taken > 0, taken, np.nan))
 
 
 def accuracy(name: str, y: Int[Array, " m"], predicted: Int[Array, " m"], rng: np.random.Generator) -> Metric:

@@ -23,8 +23,12 @@ FIRST = (
     "random_success_rate",
     "collision_ratio",
     "psnr",
+    "delta_total_defended",
+    "delta_total_defended_own",
+    "success_rate_defended",
+    "clean_cost",
+    "recovery",
 )
-DEFENDED = ("_defended", "_defended_own", "clean_cost")  # ends of the names of a defense's figures
 HEAD = ("attack", "victim", "dataset", "defenses", "profile", "changed", "seeds", "status")
 
 
@@ -46,7 +50,7 @@ def over_seeds(records: Sequence[Record]) -> dict[str, MetricValue]:
 def run_table(records: Sequence[Record]) -> str:
     """What `run` prints: the main figures of a cell (of its seeds), intervals and meanings; a record has them all."""
     figures = over_seeds(records)
-    order = [n for n in FIRST if n in figures] + [n for n in figures if n.endswith(DEFENDED)]
+    order = [n for n in FIRST if n in figures]
     rows = [
         (name, number(figures[name].value, name), interval(figures[name], name), figures[name].definition)
         for name in order

@@ -274,10 +274,12 @@ def figures(
         for name in ("collision_ratio", "psnr"):
             if name in facts:
                 found[name] = metrics.over_items(name, facts[name], rng)
-    return found | defended_figures(y, arms, k, rng)
+    return found | defended_figures(y, arms, k, len(poison), rng)
 
 
-def defended_figures(y: Array, arms: Mapping[str, Arm], k: int, rng: np.random.Generator) -> dict[str, Metric]:
+def defended_figures(
+    y: Array, arms: Mapping[str, Arm], k: int, poisons: int, rng: np.random.Generator
+) -> dict[str, Metric]:
     """What a defense costs and saves; nothing where there is none."""
     if "poisoned_defended" not in arms:
         return {}
@@ -286,5 +288,11 @@ def defended_figures(y: Array, arms: Mapping[str, Arm], k: int, rng: np.random.G
     found = metrics.renamed(metrics.deltas(y, clean, kept, k, rng), "_defended")
     found |= metrics.renamed(metrics.deltas(y, own, kept, k, rng), "_defended_own")
     cost = metrics.deltas(y, clean, own, k, rng)["delta_total"]
+    hit = arms["poisoned_undefended"].predicted
+    if back := metrics.recovery(y, clean, hit, kept, rng):
+        found["recovery"] = back
+    found["success_rate_defended"] = metrics.count(
+        "success_rate_defended", success_rate(arms["poisoned_defended"], poisons)
+    )
     found["clean_cost"] = Metric(cost.value, cost.low, cost.high, metrics.definition("clean_cost"))
     return found

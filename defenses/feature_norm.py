@@ -1,0 +1,41 @@
+"""Feature norm: screens out pool items whose features are unusually long or short.
+
+A collision at the zero vector makes features an order of magnitude shorter than any clean image's. With
+s_i = log |z_i|, an item is dropped when |s_i - median(s)| > limit * 1.4826 * MAD(s): a robust z-score, computed
+over the unlabelled pool itself, without trusted data. A collision at the mean feature passes it by design.
+
+Reference: the centroid and norm outlier baselines of Peri et al., "Deep k-NN Defense against Clean-label Data
+Poisoning Attacks", arXiv:1909.13374.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from molebench.cards import Positive, defense
+from molebench.hooks import View
+from molebench.types import Array
+
+
+@defense(
+    paper="norm outliers, a baseline of Peri et al., arXiv:1909.13374", scenarios=("active",), cost="one norm an item"
+)
+@dataclass(frozen=True)
+class FeatureNorm:
+    """limit: robust z-score of the log norm beyond which an item is dropped."""
+
+    limit: Positive = 3.5
+
+    def screen_pool(self, view: View, rng: np.random.Generator) -> Array:
+        """Keeps the items of ordinary norm."""
+        del rng
+        return ordinary(view.z, self.limit)
+
+
+def ordinary(z: Float[Array, "n d"], limit: float) -> Bool[Array, " n"]:
+    """True where the log norm is within `limit` robust standard deviations of the median."""
+    s = np.log(np.maximum(np.linalg.norm(z, axis=1), np.finfo(np.float32).tiny))
+    away = np.abs(s - np.median(s))
+    spread = max(1.4826 * float(np.median(away)), float(np.finfo(np.float32).eps))
+    return away <= limit * spread
