@@ -1,7 +1,8 @@
-"""Noise: the base images of a feature collision with noise of the same strength in a random direction.
+"""Noise: the base images of a feature collision with noise in a random direction, as strong as you ask for.
 
 The control that shows it is the collision that hurts, not the visible noise: d is Gaussian, scaled so that
-each quantised image has the PSNR asked for (30 dB is about what `feature_collision` leaves).
+each quantised image has the PSNR asked for. `feature_collision` leaves about 29 dB on CIFAR-10 and 31 dB on photo
+patches: set what you compare with.
 """
 
 from dataclasses import dataclass

@@ -116,12 +116,11 @@ def named_cell(
         if not equals:
             raise MolebenchError(f"--set {setting}: expected part.parameter=value, such as attack.steps=50")
         parameters[name.strip()] = value.strip()
-    acting = tuple(d for d in defenses if d != "none")
     cell = Cell(
         attack=attack,
         victim=victim,
         dataset=dataset,
-        defenses=acting,
+        defenses=tuple(defenses),
         parameters=parameters,
         profile=profile,
         seed=seed,

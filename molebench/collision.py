@@ -26,13 +26,17 @@ BATCH = 125  # images a forward pass: larger ones are no faster on a CPU, and me
 
 
 def extracted(
-    extractor: Extractor, x: Array, modality: Modality, progress: Callable[[str, int], Any] | None = None
+    extractor: Extractor,
+    x: Array,
+    modality: Modality,
+    progress: Callable[[str, int], Any] | None = None,
+    label: str = "features",
 ) -> Float[Array, "n d"]:
     """f of stored samples, in batches, without gradients."""
     from molebench.progress import silent
 
     parts = []
-    with torch.no_grad(), (progress or silent)("features", len(x)) as advance:
+    with torch.no_grad(), (progress or silent)(label, len(x)) as advance:
         for start in range(0, len(x), BATCH):
             batch = modality.values(x[start : start + BATCH])
             parts.append(extractor(torch.from_numpy(batch)).numpy())

@@ -85,7 +85,7 @@ def _lines(card: dict[str, Any]) -> Iterator[str]:
     if card["healthy_accuracy"]:
         yield "healthy clean accuracy: {:g} to {:g}".format(*card["healthy_accuracy"])
     if card["parameters"]:
-        yield "parameters (--set " + card["kind"] + ".NAME=VALUE):"
+        yield f"parameters (--set {card['name'] if card['kind'] == 'defense' else card['kind']}.NAME=VALUE):"
     for p in card["parameters"]:
         yield f"  {p['name']} = {p['default']}   ({p['allowed']})  {p['meaning']}".rstrip()
     for name, sizes in card["profiles"].items():

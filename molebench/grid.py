@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from molebench import registry
 from molebench.cards import Whole
@@ -37,6 +37,11 @@ class Cell(BaseModel):
     parameters: Mapping[str, Scalar] = Field(default_factory=dict)
     profile: Profile = "small"
     seed: Whole = 0
+
+    @field_validator("defenses")
+    @classmethod
+    def _without_none(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if name != "none")  # one cell, one spelling
 
 
 @dataclass(frozen=True)
@@ -137,13 +142,17 @@ def published(who: str, parameter: Parameter, value: Any) -> Any:
     """A path as name and sha256 of what is there, so that no record or key holds a path of this machine."""
     if not parameter.is_path or value in parameter.words:
         return value
-    path = Path(value).expanduser().resolve()
-    if not path.exists():
+    try:
+        path = Path(value).expanduser().resolve()
+        fact = file_fact(path) if path.exists() else None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise MolebenchError(f"{who}: {parameter.name} = {value!r} cannot be read: {error}") from error
+    if fact is None:
         raise MolebenchError(
             f"{who}: {parameter.name} = {value!r}: there is no such file or folder; "
             f"expected {' or '.join((*parameter.words, 'a path that exists'))}"
         )
-    return f"{path.name}@sha256:{file_fact(path).sha256}"
+    return f"{path.name}@sha256:{fact.sha256}"
 
 
 Item = TypeVar("Item")

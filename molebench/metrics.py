@@ -26,7 +26,7 @@ class Metric:
 
 DEFINITIONS = {
     "delta_total": "points of accuracy, poisoned - clean, all test items",
-    "max_delta_a": "points, the class that loses most",
+    "max_delta_a": "points, the class that loses most (a minimum: compare with the control's)",
     "p95_delta_a": "points, 5th percentile over classes of the signed Delta",
     "mean_delta_a": "points, mean over classes",
     "accuracy_clean": "share of test items right: clean, undefended",
@@ -34,7 +34,7 @@ DEFINITIONS = {
     "accuracy_control": "share right: the attack's control instead of the attack",
     "accuracy_seed_only": "share right with the seed labels alone: the floor",
     "success_rate": "poisons among the labels bought / min(labels bought, poisons)",
-    "random_success_rate": "poisons / (clean pool - seed labels): what chance would buy",
+    "random_success_rate": "max(poisons, queries) / (clean pool - seed labels): what chance would buy",
     "collision_ratio": "|f(x') - mu| / |f(x) - mu|, mean over poisons",
     "psnr": "dB, peak signal-to-noise ratio of the poisons, mean over poisons",
     "success_rate_defended": "the same, behind the defense",
@@ -42,9 +42,9 @@ DEFINITIONS = {
     "clean_cost": "points of accuracy, defended - undefended, both clean",
 }
 SUFFIXES = {
-    "_vs_control": "; poisoned - control",
-    "_defended_own": "; poisoned - clean, both defended",
-    "_defended": "; poisoned and defended - clean and undefended",
+    "_vs_control": ", with the control's arm for the clean one",
+    "_defended_own": ", both arms defended",
+    "_defended": ", the poisoned arm defended, the clean one not",
 }
 
 

@@ -58,7 +58,7 @@ def code() -> dict[str, Any]:
     if not (root / "setup.cfg").is_file():
         return {"version": molebench.__version__, "git_sha": None, "dirty": None}
     sha = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain", "--untracked-files=no")
+    status = _git(root, "status", "--porcelain")
     return {"version": molebench.__version__, "git_sha": sha, "dirty": None if status is None else bool(status)}
 
 

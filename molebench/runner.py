@@ -11,9 +11,10 @@ import torch
 
 import molebench
 from molebench import metrics, provenance, registry
-from molebench.errors import DISK, CellFailed, MolebenchError, cannot_write
+from molebench.errors import DISK, CellFailed, MolebenchError, cannot_write, listed
 from molebench.grid import Cell, Part, Resolved, resolve
 from molebench.hooks import Pipeline
+from molebench.progress import say
 from molebench.record import (
     SCHEMA,
     ArmRecord,
@@ -40,8 +41,10 @@ def run(cell: Cell, workspace: Workspace | None = None) -> Record:
     """
     workspace = workspace or Workspace.from_environment()
     resolved, store = resolve(cell), Store(workspace.store)
-    if (known := store.get(resolved.key)) and not changed(known, resolved):
-        return known
+    if known := store.get(resolved.key):
+        if not (edited := changed(known, resolved)):
+            return known
+        say(f"the record of this cell was made by other code ({listed(edited)}): running again")
     store.check()
     try:
         return executed(resolved, workspace, store)
@@ -82,7 +85,8 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
     if store.get(resolved.key):
         store.supersede(resolved.key)  # made by other code; kept until there is something to put in its place
     arms = {name: committed_arm(store, resolved.key, name, outcome, dataset) for name in outcome.arms}
-    arrays = {"x": outcome.poison.samples.x, "y": outcome.poison.samples.y, "base": outcome.poison.base}
+    facts = {f"fact.{name}": values for name, values in outcome.poison_facts.items()}
+    arrays = {"x": outcome.poison.samples.x, "y": outcome.poison.samples.y, "base": outcome.poison.base, **facts}
     store.save_poison(outcome.poison.sha256, arrays)
     record = record.model_copy(update={"arms": arms}).sealed()
     store.commit(record)
@@ -112,13 +116,17 @@ def prepared(
         control=control_of(attack, resolved.cell.profile),
         victim=resolved.parts["victim"].build(),
         extractor=extractor,
-        extractor_identity={"extractor": identity(resolved.parts["extractor"]), "weights": weights.sha256},
+        extractor_identity={
+            "extractor": identity(resolved.parts["extractor"]),
+            "weights": weights.sha256,
+            "extraction": registry.code_sha256("molebench.collision"),
+        },
         defenses=Pipeline(tuple((d.name, d.build()) for d in resolved.defenses), resolved.cell.seed),
         defense_identity=tuple(identity(d) for d in resolved.defenses),
         seed=resolved.cell.seed,
         stages=stages,
         progress=workspace.progress,
-        code=registry.code_sha256(scenario),
+        code=registry.code_sha256(scenario) + registry.code_sha256(resolved.parts["victim"].plugin.module.__name__),
         versions=provenance.versions(),
     )
 
@@ -173,6 +181,7 @@ def assembled(
     """The record, arms and seal still missing."""
     status, warnings = judged(resolved, outcome, weights)
     threat = resolved.parts["attack"].plugin.card.threat
+    seed = resolved.parts["victim"].values.get("seed")
     return Record(
         schema=SCHEMA,
         key=resolved.key,
@@ -182,7 +191,7 @@ def assembled(
         status=status,
         started=started,
         durations={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
-        reused=sorted(set(stages.reused) - set(stages.seconds)),
+        reused=sorted(set(stages.reused)),
         peak_memory_mib=provenance.peak_memory_mib(),
         components=components(resolved),
         threat_model={
@@ -205,7 +214,7 @@ def assembled(
             classes=list(dataset.classes),
         ),
         weights=[WeightsRecord(name=weights.name, source=weights.source, sha256=weights.sha256)],
-        seeds={"cell": resolved.cell.seed},
+        seeds={"cell": resolved.cell.seed, "model": resolved.cell.seed if seed is None else seed},
         environment=provenance.environment(),
         code=provenance.code(),
         arms={},
@@ -225,6 +234,9 @@ def judged(resolved: Resolved, outcome: Outcome, weights: Weights) -> tuple[Any,
     if not low <= clean <= high:
         warnings.append(f"the victim's clean accuracy {clean:.3f} is outside its band {low:g}-{high:g}")
     unhealthy = bool(warnings)
+    asked = resolved.parts["attack"].values.get("n_poison", 0)
+    if len(outcome.poison) < asked:
+        warnings.append(f"{asked} poisons were asked for; the attacker's images allow {len(outcome.poison)}")
     if not weights.rankable:
         warnings.append("the extractor's weights are random: never ranked")
     if diverged := int(np.sum(outcome.poison_facts.get("diverged", 0))):

@@ -37,7 +37,7 @@ class Store:
         probe = self.folder / "cells" / ".probe"
         with writing(probe) as temporary:
             temporary.write_text("", "utf-8")
-        probe.unlink()
+        probe.unlink(missing_ok=True)
 
     def get(self, key: str) -> Record | None:
         """The record of a cell, or None where it has none; a damaged one is an error that names it."""

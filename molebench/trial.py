@@ -28,7 +28,7 @@ class Actor:
 class Trial:
     """Everything one cell needs. extractor: f, with the identity of its weights and code for stage keys.
 
-    control: the attack that shows what the poison would do without its method, or None. code: hash of the
+    control: the attack that shows what the poison would do without its method, or None. code: hashes of the
     scenario's and victim's code. versions: of the computing libraries.
     """
 

@@ -11,6 +11,7 @@ Reference: Mueller, Boettinger, "Adversarial Vulnerability of Active Transfer Le
 arXiv:2101.10792, section IV; what it leaves open is fixed as parameters of `ActiveLearner`.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
@@ -117,9 +118,13 @@ def success_rate(arm: Arm, poisons: int) -> float:
     return float(arm.poisoned.sum()) / max(min(len(arm.queried), poisons), 1)
 
 
-def random_success_rate(poisons: int, clean_pool: int, seed_size: int) -> float:
-    """The paper's chance level: poisons / (clean pool - seed labels)."""
-    return poisons / max(clean_pool - seed_size, 1)
+def random_success_rate(poisons: int, queries: int, clean_pool: int, seed_size: int) -> float:
+    """The success rate of random queries: max(poisons, queries) / (clean pool - seed labels).
+
+    The paper's poisons / (clean pool - seed labels) where there are as many poisons as queries, as in its table;
+    with fewer poisons the success rate's denominator is smaller, and chance rises with it.
+    """
+    return max(poisons, queries) / max(clean_pool - seed_size, 1)
 
 
 def play(trial: Trial) -> Outcome:
@@ -142,9 +147,9 @@ def play(trial: Trial) -> Outcome:
         mixed = joined(pool, extra)
         z_extra = features(trial, extra.x, "features of poison") if len(extra) else z["pool"][:0]
         z_mixed = np.concatenate([z["pool"], z_extra])
-        arms[f"{name}_undefended"] = played(trial, items(mixed, z_mixed, len(extra)), test, Pipeline(), ())
+        arms[f"{name}_undefended"] = played(trial, items(mixed, z_mixed, len(extra)), test, Pipeline(), (), name)
         if trial.defenses.acts and name != "control":
-            arms[f"{name}_defended"] = defended(trial, mixed, len(extra), parts["test2"])
+            arms[f"{name}_defended"] = defended(trial, mixed, len(extra), parts["test2"], f"{name}, defended")
     facts = {**poison.facts, **distances(poison.samples.x, view.base[poison.base].x, view.modality)}
     return Outcome(
         y=test.y,
@@ -163,16 +168,18 @@ def features(trial: Trial, x: Array, label: str) -> Array:
     inputs = {"x": fingerprint(x), **trial.extractor_identity, "versions": dict(trial.versions)}
     modality = trial.dataset.modality
     return trial.stages.get(
-        "features", inputs, lambda: {"z": extracted(trial.extractor, x, modality, trial.progress)}, label
+        "features", inputs, lambda: {"z": extracted(trial.extractor, x, modality, trial.progress, label)}, label
     )["z"]
 
 
 def crafted(trial: Trial, actor: Actor, view: AttackView) -> Poison:
     """An attack's poison, made once for these bases, parameters and seed whatever the victim and defense."""
     if "extractor" in actor.threat.knows:
-        view = replace(view, extractor=trial.extractor)
+        view = replace(view, extractor=copy.deepcopy(trial.extractor))  # what it does to its copy harms nobody
+    bases = trial.attack.name  # the control draws from the attack's stream: random bases are the same images
     inputs = {
         **actor.identity,
+        "stream": bases,
         **(trial.extractor_identity if view.extractor else {}),
         "base": view.base.fingerprint,
         "seed": trial.seed,
@@ -181,7 +188,7 @@ def crafted(trial: Trial, actor: Actor, view: AttackView) -> Poison:
 
     def compute() -> Arrays:
         try:
-            poison = actor.craft(view, stream(trial.seed, "attack", actor.name))
+            poison = actor.craft(view, stream(trial.seed, "attack", bases))
         except MolebenchError:
             raise
         except Exception as error:  # a plug-in's code: whatever it raises is this cell's failure, by name
@@ -202,7 +209,12 @@ def joined(clean: Samples, extra: Samples) -> Samples:
 
 
 def played(
-    trial: Trial, pool: Items, test: Items, defenses: Pipeline, defense_identity: tuple[Mapping[str, object], ...]
+    trial: Trial,
+    pool: Items,
+    test: Items,
+    defenses: Pipeline,
+    defense_identity: tuple[Mapping[str, object], ...],
+    name: str,
 ) -> Arm:
     """One arm, from the cache where the same learner has met the same items before."""
     victim: ActiveLearner = trial.victim
@@ -220,26 +232,27 @@ def played(
 
     def compute() -> Arrays:
         k = len(trial.dataset.classes)
-        with trial.progress("queries", victim.queries) as advance:
+        with trial.progress(f"queries ({name})", victim.queries) as advance:
             loop = Loop(victim.spec, victim.budget, pool, test, k, trial.seed, model_seed, defenses)
             return vars(loop.play(advance))
 
-    return Arm(**trial.stages.get("arms", inputs, compute, "arms"))
+    return Arm(**trial.stages.get("arms", inputs, compute, f"arm {name}"))
 
 
-def defended(trial: Trial, mixed: Samples, poisons: int, test: Samples) -> Arm:
+def defended(trial: Trial, mixed: Samples, poisons: int, test: Samples, name: str) -> Arm:
     """An arm behind the defenses: inputs transformed first, features extracted from what is left of them."""
     k = len(trial.dataset.classes)
     x = {when: transformed(trial, s.x, when, k) for when, s in (("pool", mixed), ("test", test))}
     z = {when: features(trial, each, f"features of defended {when}") for when, each in x.items()}
     pool_items = items(Samples(x["pool"], mixed.y), z["pool"], poisons)
     test_items = items(Samples(x["test"], test.y), z["test"])
-    return played(trial, pool_items, test_items, trial.defenses, trial.defense_identity)
+    return played(trial, pool_items, test_items, trial.defenses, trial.defense_identity, name)
 
 
 def transformed(trial: Trial, x: Array, when: str, k: int) -> Array:
     """Inputs behind the defenses' transforms, which see them shuffled: poisons must not stand out by place."""
-    order = stream(trial.seed, "transform order", when).permutation(len(x))
+    secret = fingerprint(trial.dataset.splits["train"].y)  # as in Loop.secret
+    order = stream(trial.seed, "transform order", when, secret).permutation(len(x))
     changed = np.empty_like(x)
     changed[order] = trial.defenses.transformed(x[order], when, k)
     return changed
@@ -268,7 +281,7 @@ def figures(
         found["accuracy_control"] = metrics.accuracy("accuracy_control", y, control.predicted, rng)
         found |= metrics.renamed(metrics.deltas(y, control.predicted, hit.predicted, k, rng), "_vs_control")
     if len(poison):
-        chance = random_success_rate(len(poison), clean_pool, trial.victim.seed_size)
+        chance = random_success_rate(len(poison), len(hit.queried), clean_pool, trial.victim.seed_size)
         found["success_rate"] = metrics.count("success_rate", success_rate(hit, len(poison)))
         found["random_success_rate"] = metrics.count("random_success_rate", chance)
         for name in ("collision_ratio", "psnr"):

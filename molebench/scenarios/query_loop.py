@@ -17,7 +17,7 @@ from molebench.errors import MolebenchError
 from molebench.heads import Head, HeadSpec, entropy, fit
 from molebench.hooks import Pipeline, View
 from molebench.rng import stream, torch_stream
-from molebench.types import Array, Samples
+from molebench.types import Array, Samples, fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ class Defended:
     def scored(self) -> Float[Array, "n k"]:
         """P of every pool item, then of every test item."""
         loop, pool, test, used = self.loop, self.loop.pool, self.loop.test, self.used
-        order = stream(loop.seed, "fit order", self.turn).permutation(len(pool) + len(test))
+        order = loop.shuffled("fit order", np.arange(len(pool) + len(test)))
         x, z = np.concatenate([pool.x, test.x])[order], np.concatenate([pool.z, test.z])[order]
         labelled = {"labelled_x": pool.x[used], "labelled_z": pool.z[used], "labelled_y": pool.y[used]}
         p = loop.defenses.one("fit", lambda: View(x, z, loop.k, **labelled), self.turn)
@@ -151,7 +151,7 @@ class Loop:
 
     def play(self, advance: Callable[[int], None]) -> Arm:
         """All rounds, from the seed set to the last training."""
-        order = stream(self.seed, "pool order").permutation(len(self.pool))  # ties must not tell poisons by place
+        order = self.shuffled("pool order", np.arange(len(self.pool)))  # ties must not tell poisons by place
         self.owned = seed_set(self.pool, self.budget.seed_size, self.seed)
         model = self.train(None)
         predicted, spent, labels = [self.predict(model)], [0], [len(self.owned)]
@@ -173,9 +173,18 @@ class Loop:
         """Labels bought so far: what names a moment, and a model's streams."""
         return len(self.queried)
 
+    @cached_property
+    def secret(self) -> str:
+        """A label that no party can know: streams with it cannot be drawn again from a seed that was guessed."""
+        return fingerprint(self.test.y)
+
+    def shuffled(self, name: str, which: Array) -> Array:
+        """The same items in an order that tells nothing; what two arms share comes in the same relative order."""
+        return which[np.argsort(stream(self.seed, name, self.secret, self.turn).random(len(which)), kind="stable")]
+
     def view(self, which: Array, p: Array | None = None, y: Array | None = None, count: int = 0) -> View:
         """What a defense may see of some pool items at this moment."""
-        pool, own = self.pool, np.array(self.owned)
+        pool, own = self.pool, self.shuffled("labelled order", np.array(self.owned))
         return View(pool.x[which], pool.z[which], self.k, y, p, pool.x[own], pool.z[own], pool.y[own], count)
 
     def query(self, model: Model, order: Array) -> list[int]:
@@ -195,7 +204,7 @@ class Loop:
 
     def kept(self, bought: list[int]) -> list[int]:
         """The newly labelled items that the defenses let in."""
-        new = np.array(bought)
+        new = self.shuffled("bought order", np.array(bought))
         if not self.defenses.has("after_label"):
             return bought
         keep = self.defenses.mask("after_label", lambda: self.view(new, y=self.pool.y[new]), len(new), self.turn)
@@ -204,6 +213,8 @@ class Loop:
     def train(self, last: Model | None) -> Model:
         """A new model, trained from scratch on what is owned; the last one where a defense rejects it."""
         own = np.array(self.owned)
+        if self.defenses.has("filter_train"):  # the seed set comes first, and it is clean
+            own = self.shuffled("training order", own)
         keep = self.defenses.mask("filter_train", lambda: self.view(own, y=self.pool.y[own]), len(own), self.turn)
         used = own[keep]
         model = Defended(self, used, self.turn) if self.defenses.has("fit") else self.plain(used)
@@ -224,8 +235,12 @@ class Loop:
     def predict(self, model: Model) -> Int[Array, " m"]:
         """The class of every test item."""
         p = model.on_test()
-        changed = self.defenses.one("predict", lambda: View(self.test.x, self.test.z, self.k, p=p), self.turn)
-        return (p if changed is None else changed).argmax(axis=1).astype(np.int64)
+        if self.defenses.has("predict"):  # a dataset may be sorted by class
+            order = self.shuffled("test order", np.arange(len(p)))
+            view = View(self.test.x[order], self.test.z[order], self.k, p=p[order])
+            changed = self.defenses.one("predict", lambda: view, self.turn)
+            p = p if changed is None else changed[np.argsort(order)]
+        return p.argmax(axis=1).astype(np.int64)
 
 
 def least_certain(p: Float[Array, "n k"], count: int) -> Int[Array, " m"]:
