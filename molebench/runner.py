@@ -85,7 +85,8 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
     if store.get(resolved.key):
         store.supersede(resolved.key)  # made by other code; kept until there is something to put in its place
     arms = {name: committed_arm(store, resolved.key, name, outcome, dataset) for name in outcome.arms}
-    facts = {f"fact.{name}": values for name, values in outcome.poison_facts.items()}
+    # what a poison is does not depend on how long it took: the same one is the same file
+    facts = {f"fact.{name}": values for name, values in outcome.poison_facts.items() if name != "seconds"}
     arrays = {"x": outcome.poison.samples.x, "y": outcome.poison.samples.y, "base": outcome.poison.base, **facts}
     store.save_poison(outcome.poison.sha256, arrays)
     record = record.model_copy(update={"arms": arms}).sealed()

@@ -290,7 +290,9 @@ def test_another_attack_in_the_same_folders_reuses_the_clean_arm(
     words = ("run", "--attack", "noise", *SMALL, "--json")
     record = the_record(typed(replace(home, store=tmp_path / "store"), *words))
     made = sorted(f.parent.name for f in set(stages.rglob("*.safetensors")) - before)
-    assert made == ["arms", "features", "poison"]  # the poisoned arm; clean and control arms were there
+    # the poisoned arm, its poison, and the control's from the attack's stream; clean and control arms were there
+    assert made == ["arms", "features", "poison", "poison"]
+    assert {"arm clean", "arm control"} <= set(record.reused)
     assert {"features of pool", "features of test1", "features of test2"} <= set(record.reused)
     clean = "clean_undefended"
     assert record.arms[clean].predictions_sha256 == the_record(first).arms[clean].predictions_sha256
