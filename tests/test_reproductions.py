@@ -27,16 +27,18 @@ def values(record: Record) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("head", "success", "poisoned"), [("nn1", 0.95, 0.32), ("nn2", 0.85, 0.37)], ids=["nn1", "nn2"]
+    ("head", "clean", "success", "poisoned"),
+    [("nn1", 0.47, 0.95, 0.32), ("nn2", 0.50, 0.85, 0.37)],  # the issue bounds nn1's clean accuracy only
+    ids=["nn1", "nn2"],
 )
 def test_the_paper_s_cifar_rows_are_reproduced(
-    workspace: Workspace, cifar10_jpeg_zip: Path, head: str, success: float, poisoned: float
+    workspace: Workspace, cifar10_jpeg_zip: Path, head: str, clean: float, success: float, poisoned: float
 ) -> None:
     paper: Any = ("--victim", "al_resnet50", "--dataset", "cifar10_jpeg", "--profile", "paper")
     (record,) = ran(workspace, "--attack", "feature_collision", *paper, "--set", f"victim.head={head}")
     found = values(record)
     assert record.status == "ok"
-    assert 0.40 <= found["accuracy_clean"] <= 0.50
+    assert 0.40 <= found["accuracy_clean"] <= clean
     assert found["accuracy_poisoned"] <= poisoned
     assert found["success_rate"] >= success
     assert found["collision_ratio"] <= 0.12
