@@ -1,0 +1,121 @@
+"""`run` and `sweep`: one cell, several seeds of it, or a grid."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from molebench.commands.shared import AsJson, Offline, Settings, StoreDir, opened, plain_errors
+from molebench.errors import MolebenchError, unknown
+
+if TYPE_CHECKING:
+    from molebench.grid import Cell
+    from molebench.record import Record
+    from molebench.workspace import Workspace
+
+
+@plain_errors
+def run(
+    attack: Annotated[str, typer.Option(help="Name of an attack.")],
+    victim: Annotated[str, typer.Option(help="Name of a victim.")],
+    dataset: Annotated[str | None, typer.Option(help="Name of a dataset; the victim's own where not given.")] = None,
+    defense: Annotated[list[str] | None, typer.Option(help="Name of a defense; repeatable.")] = None,
+    profile: Annotated[str, typer.Option(help="Sizes: tiny, small or paper.")] = "small",
+    seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
+    trials: Annotated[int, typer.Option(min=1, help="Seeds to run: seed, seed + 1, ...")] = 1,
+    settings: Settings = None,
+    store: StoreDir = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run one cell, or several seeds of it, and print its figures."""
+    cells = [
+        named_cell(attack, victim, dataset, defense or [], profile, seed + i, settings or []) for i in range(trials)
+    ]
+    workspace = opened(store, offline)
+    records = [finished(cell, workspace) for cell in cells]
+    if as_json:
+        typer.echo(json.dumps([r.plain() for r in records]))
+        return
+    from molebench import report
+    from molebench.store import Store
+
+    typer.echo(report.title(records))
+    typer.echo(report.run_table(records))
+    for warning in sorted({w for r in records for w in r.warnings}):
+        typer.echo(f"warning: {warning}")
+    for record in records:
+        typer.echo(f"record: {Store(workspace.store).cell(record.key) / 'record.json'}")
+
+
+def named_cell(
+    attack: str, victim: str, dataset: str | None, defenses: list[str], profile: str, seed: int, settings: list[str]
+) -> "Cell":
+    """The cell that the options name, every name and parameter checked before anything runs."""
+    from molebench.grid import PROFILES, Cell, resolve
+
+    if profile not in PROFILES:
+        raise unknown("profile", profile, PROFILES)
+    parameters: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise MolebenchError(f"--set {setting}: expected part.parameter=value, such as attack.steps=50")
+        parameters[name.strip()] = value.strip()
+    cell = Cell(
+        attack=attack,
+        victim=victim,
+        dataset=dataset,
+        defenses=tuple(defenses),
+        parameters=parameters,
+        profile=profile,
+        seed=seed,
+    )
+    resolve(cell)
+    return cell
+
+
+def finished(cell: "Cell", workspace: "Workspace") -> "Record":
+    """A cell's record."""
+    from molebench.runner import run as run_cell
+
+    return run_cell(cell, workspace)
+
+
+@plain_errors
+def sweep(
+    file: Path,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
+    store: StoreDir = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a grid of cells from a YAML file, one after the other; what is done already is skipped."""
+    from molebench import sweeping
+
+    workspace = opened(store, offline)
+    plan = sweeping.planned(file, workspace)
+    if dry_run:
+        typer.echo("\n".join(sweeping.line(p) for p in plan))
+        typer.echo(f"{len(plan)} cells, {sum(p.done for p in plan)} done")
+        return
+    done, failed = sweeping.swept(plan, workspace)
+    if as_json:
+        typer.echo(json.dumps([r.plain() for r in done]))
+    else:
+        from molebench import report
+
+        typer.echo(report.store_table(done, "plain"))
+        typer.echo(f"{len(done)} cells done, {len(failed)} failed; records below {workspace.store}")
+    if failed:
+        raise MolebenchFailed(failed)
+
+
+class MolebenchFailed(MolebenchError):
+    """Some cells of a sweep failed."""
+
+    exit_code = 3
+
+    def __init__(self, failed: list[str]) -> None:
+        super().__init__(f"{len(failed)} cells failed: {'; '.join(failed)}")
