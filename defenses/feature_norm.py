@@ -11,7 +11,7 @@ Poisoning Attacks", arXiv:1909.13374.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from molebench.cards import Positive, defense
 from molebench.hooks import View
@@ -29,13 +29,16 @@ class FeatureNorm:
 
     def screen_pool(self, view: View, rng: np.random.Generator) -> Array:
         """Keeps the items of ordinary norm."""
+        return self.suspicion(view, rng) <= self.limit
+
+    def suspicion(self, view: View, rng: np.random.Generator) -> Array:
+        """The robust z-score of each item's log norm."""
         del rng
-        return ordinary(view.z, self.limit)
+        return deviation(view.z)
 
 
-def ordinary(z: Float[Array, "n d"], limit: float) -> Bool[Array, " n"]:
-    """True where the log norm is within `limit` robust standard deviations of the median."""
+def deviation(z: Float[Array, "n d"]) -> Float[Array, " n"]:
+    """How many robust standard deviations the log norm of each row is away from the median."""
     s = np.log(np.maximum(np.linalg.norm(z, axis=1), np.finfo(np.float32).tiny))
     away = np.abs(s - np.median(s))
-    spread = max(1.4826 * float(np.median(away)), float(np.finfo(np.float32).eps))
-    return away <= limit * spread
+    return away / max(1.4826 * float(np.median(away)), float(np.finfo(np.float32).eps))

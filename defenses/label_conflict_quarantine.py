@@ -29,18 +29,26 @@ class LabelConflictQuarantine:
 
     def filter_train(self, view: View, rng: np.random.Generator) -> Array:
         """Keeps the labelled items that no other class stands on top of."""
+        return at_peace(self.suspicion(view, rng) >= -self.radius, view.labels)
+
+    def suspicion(self, view: View, rng: np.random.Generator) -> Array:
+        """Minus the distance to the nearest item of another class, in median distances."""
         del rng
-        if view.y is None:
-            return np.ones(len(view.x), dtype=bool)
-        return at_peace(view.z, view.y, self.radius)
+        return -strangers(view.z, view.labels)
 
 
-def at_peace(z: Float[Array, "n d"], y: Int[Array, " n"], radius: float) -> Bool[Array, " n"]:
-    """True where no item of another class is nearer than `radius` times the median distance between items."""
+def strangers(z: Float[Array, "n d"], y: Int[Array, " n"]) -> Float[Array, " n"]:
+    """The distance of each item to the nearest one of another class, as a share of the median distance."""
     z = z.astype(np.float64)
     squared = np.square(z).sum(axis=1)
     distance = np.sqrt(np.maximum(squared[:, None] + squared[None, :] - 2 * z @ z.T, 0.0))
-    typical = float(np.median(distance[~np.eye(len(y), dtype=bool)])) if len(y) > 1 else 0.0
-    conflict = ((distance <= radius * typical) & (y[:, None] != y[None, :])).any(axis=1)
+    apart = distance[~np.eye(len(y), dtype=bool)]
+    typical = max(float(np.median(apart)), np.finfo(np.float64).tiny) if len(y) > 1 else 1.0
+    other = y[:, None] != y[None, :]
+    return np.where(other, distance, distance.max(initial=0.0) + typical).min(axis=1) / typical
+
+
+def at_peace(conflict: Bool[Array, " n"], y: Int[Array, " n"]) -> Bool[Array, " n"]:
+    """True where there is no conflict, and for every item of a class that would lose them all."""
     emptied = [c for c in np.unique(y) if conflict[y == c].all()]
     return ~conflict | np.isin(y, emptied)

@@ -18,6 +18,8 @@ from molebench.types import ThreatModel
 
 Made = TypeVar("Made", bound=Callable[..., Any])
 
+UNRANKED = frozenset({"labels", "ground_truth"})  # of a card's `sees`: what no defense could know
+
 Count = Annotated[int, Ge(1)]
 Whole = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
@@ -46,7 +48,8 @@ class Card:
 
     scenarios: where an attack or defense can act; a victim has exactly one. threat: an attack's. control:
     the attack whose result shows what this one's poisons would do without the method. dataset: a victim's
-    default. band: clean accuracy outside which a victim is unhealthy. cost, needs: in words, for people.
+    default. band: clean accuracy outside which a victim is unhealthy. sees: what a defense is shown beyond its
+    ordinary view (molebench.hooks.SEES). cost, needs: in words, for people.
     """
 
     kind: str
@@ -58,6 +61,7 @@ class Card:
     band: tuple[float, float] = (0.0, 1.0)
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    sees: tuple[str, ...] = ()
     licence: str = ""
     cost: str = ""
 

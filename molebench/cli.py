@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from molebench.commands import data, plugins, results, running
+from molebench.commands import board, data, plugins, results, running
 
 app = typer.Typer(
     help="Attacks that poison a learner with valid data, the defenses against them, and figures to compare.",
@@ -22,8 +22,11 @@ app.command()(results.report)
 app.command("list")(plugins.list_)
 app.command()(plugins.describe)
 app.command()(plugins.cite)
+app.command()(plugins.conformance)
+app.command()(plugins.new)
 app.command()(data.doctor)
 app.add_typer(data.app, name="data")
+app.add_typer(board.app, name="leaderboard")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import molebench
 from molebench import registry
 from molebench.errors import unknown
+from molebench.hooks import MOMENTS
 from molebench.registry import Plugin
 
 OURS = f"""@software{{molebench,
@@ -30,10 +31,12 @@ def cards(name: str) -> list[dict[str, Any]]:
 def card(plugin: Plugin) -> dict[str, Any]:
     """One plug-in's card as JSON."""
     c, threat = plugin.card, plugin.card.threat
+    origin, version = registry.provenance(plugin.kind, plugin.name)
     return {
         "kind": plugin.kind,
         "name": plugin.name,
-        "summary": registry.docstring(registry.source(f"{plugin.kind}s", plugin.name)),
+        "summary": plugin.doc,
+        "from": f"{origin} {version}",
         "paper": c.paper,
         "scenarios": list(c.scenarios),
         "threat_model": {
@@ -45,9 +48,11 @@ def card(plugin: Plugin) -> dict[str, Any]:
         if threat
         else None,
         "control": c.control,
+        "moments": moments(plugin),
+        "sees": list(c.sees),
         "default_dataset": c.dataset,
         "healthy_accuracy": list(c.band) if plugin.kind == "victim" else None,
-        "needs": list(c.needs),
+        "needs": [*c.needs, *weights(plugin)],
         "licence": c.licence,
         "cost": c.cost,
         "parameters": [
@@ -63,6 +68,17 @@ def card(plugin: Plugin) -> dict[str, Any]:
     }
 
 
+def weights(plugin: Plugin) -> list[str]:
+    """What a victim needs besides its dataset: the weights of its extractor."""
+    name = getattr(plugin.make, "keywords", {}).get("extractor")
+    return [f"weights of {name} (molebench data fetch {name})"] if name else []
+
+
+def moments(plugin: Plugin) -> list[str]:
+    """When a defense acts."""
+    return [m for m in MOMENTS if plugin.kind == "defense" and callable(getattr(plugin.make, m, None))]
+
+
 def text(card: dict[str, Any]) -> str:
     """A card as lines."""
     return "\n".join(_lines(card))
@@ -71,10 +87,10 @@ def text(card: dict[str, Any]) -> str:
 def _lines(card: dict[str, Any]) -> Iterator[str]:
     yield f"{card['kind']} {card['name']}"
     yield from (f"  {line}".rstrip() for line in card["summary"].splitlines())
-    for label in ("paper", "licence", "cost", "control", "default_dataset"):
+    for label in ("from", "paper", "licence", "cost", "control", "default_dataset"):
         if card[label]:
             yield f"{label.replace('_', ' ')}: {card[label]}"
-    for label in ("scenarios", "needs"):
+    for label in ("scenarios", "needs", "sees"):
         if card[label]:
             yield f"{label}: {', '.join(card[label])}"
     if threat := card["threat_model"]:
@@ -82,8 +98,14 @@ def _lines(card: dict[str, Any]) -> Iterator[str]:
         may, knows = (", ".join(threat[side]) or "nothing" for side in ("may", "knows"))
         yield f"threat model: may {may}; knows {knows}"
         yield f"perturbation: {bound}"
+    if card["kind"] == "defense":
+        yield f"acts at: {', '.join(card['moments']) or 'no moment'}"
     if card["healthy_accuracy"]:
         yield "healthy clean accuracy: {:g} to {:g}".format(*card["healthy_accuracy"])
+    yield from _sizes(card)
+
+
+def _sizes(card: dict[str, Any]) -> Iterator[str]:
     if card["parameters"]:
         yield f"parameters (--set {card['name'] if card['kind'] == 'defense' else card['kind']}.NAME=VALUE):"
     for p in card["parameters"]:

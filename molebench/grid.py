@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from molebench import registry
 from molebench.cards import Whole
 from molebench.errors import MolebenchError, listed, unknown
+from molebench.published import Published, PublishedRow
 from molebench.registry import Parameter, Plugin
 from molebench.stages import key
 from molebench.workspace import file_fact
@@ -160,7 +161,10 @@ Several = Annotated[list[Item], Field(min_length=1)]
 
 
 class Sweep(BaseModel):
-    """A grid: every combination of the listed values. `set` maps 'part.parameter' to a list of values."""
+    """A grid: every combination of the listed values. `set` maps 'part.parameter' to a list of values.
+
+    published: what a paper reports of these cells, to be shown beside them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -172,6 +176,33 @@ class Sweep(BaseModel):
     profile: Profile = "small"
     seed: Several[Whole] = [0]
     set: dict[str, Several[Scalar]] = {}
+    published: Published | None = None
+
+    @model_validator(mode="after")
+    def _each_published_row_is_one_cell(self) -> "Sweep":
+        if self.published is None:
+            return self
+        if self.published.attack not in self.attack:
+            raise ValueError(
+                f"published.attack {self.published.attack!r} is none of this sweep's ({listed(self.attack)})"
+            )
+        for row in self.published.rows:
+            for name, values in self.set.items():
+                if len(values) > 1 and name not in row.set:
+                    raise ValueError(f"the published row {row.title!r} must say in its `set` which {name} it is about")
+        return self
+
+    def published_cell(self, row: PublishedRow, attack: str, dataset: str, seed: int) -> Cell:
+        """The cell of ours that a published row is about, or with another attack its control.
+
+        Its parameters are the sweep's, then the row's own, less those that this attack or victim does not have.
+        """
+        for name in row.set:
+            if not any(applies(name, a, row.victim) for a in self.attack):
+                raise unknown(f"parameter of the published row {row.title!r}", name, self._parameters())
+        given = {name: values[0] for name, values in self.set.items()} | row.set
+        ours = {name: value for name, value in given.items() if applies(name, attack, row.victim)}
+        return Cell(attack=attack, victim=row.victim, dataset=dataset, parameters=ours, profile=self.profile, seed=seed)
 
     def cells(self) -> Iterator[Cell]:
         """Every cell; seeds vary slowest, so that one seed of everything is there first.
@@ -235,11 +266,19 @@ def load_sweep(path: Path) -> Sweep:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MolebenchError(f"sweep {path.name} is not YAML: {' '.join(str(error).split())[:200]}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise MolebenchError(
-            f"sweep {path.name}: {where}: {first['msg']} (got {first['input']!r}); keys are {listed(_keys(), 12)}"
-        ) from error
+        raise MolebenchError(f"sweep {path.name}: {_fault(error)}") from error
+
+
+def _fault(error: ValidationError) -> str:
+    """Where a sweep file is wrong, what came, and which keys there are at that place."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if not where:  # what is wrong is between two keys, and the message says it
+        return first["msg"].removeprefix("Value error, ")
+    level = PublishedRow if where.startswith("published.rows.") else Published if "published." in where else Sweep
+    came = repr(first["input"])
+    came = came if len(came) <= 100 else f"{came[:100]}..."
+    return f"{where}: {first['msg']} (got {came}); keys are {listed(level.model_fields, 12)}"
 
 
 def _keys() -> list[str]:
@@ -247,7 +286,7 @@ def _keys() -> list[str]:
 
 
 def _listed(name: str, value: Any) -> Any:
-    if name in ("name", "profile"):
+    if name in ("name", "profile", "published"):
         return value
     if name == "set" and isinstance(value, dict):
         return {k: v if isinstance(v, list) else [v] for k, v in value.items()}

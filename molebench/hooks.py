@@ -14,20 +14,29 @@ party's seed. Every return value is an array, so that a defense can also run in 
 | fit          | instead of the training           | float [n, k]: P(y | x) of the view's x      |
 | accept       | after each training               | bool: keep the new model (else the last)    |
 | predict      | on the test items                 | float [n, k]: P(y | x)                      |
+| suspicion    | beside each of its own filters    | float [n]: higher is more suspect (AUROC)   |
+
+A card's `sees` asks for more: 'extractor' (a copy of f), 'labels' (true labels of the unlabelled pool),
+'ground_truth' (the poison mask), 'keep' (what the defenses before it keep; its own mask then replaces theirs).
+Labels and ground truth are for controls only: a record with such a defense is never ranked.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from molebench.errors import CellFailed, MolebenchError
+from molebench.limits import HOOK_SECONDS, OverLimit, limited
 from molebench.rng import stream
 from molebench.types import Array, frozen
 
 MOMENTS = ("transform", "screen_pool", "select", "after_label", "filter_train", "fit", "accept", "predict")
 SINGLE = ("select", "fit", "predict")  # at most one defense of a pipeline may act here
+SEES = ("extractor", "labels", "ground_truth", "keep")
+
+Sees = tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +46,7 @@ class View:
     x, z: inputs (as stored) and features [n, d] of the items in question, in an order that tells nothing.
     y: their labels, where they have been labelled. p: the model's P(y | item) [n, k].
     labelled_x, labelled_z, labelled_y: what has been labelled so far. k: number of classes. count: how many
-    to select. when: 'pool' or 'test' (transform).
+    to select. when: 'pool' or 'test' (transform). extractor, poison, keep: for defenses whose card sees them.
     """
 
     x: Array
@@ -50,23 +59,45 @@ class View:
     labelled_y: Array | None = None
     count: int = 0
     when: str = ""
+    extractor: Any = None
+    poison: Array | None = None
+    keep: Array | None = None
 
     def __post_init__(self) -> None:
-        for name in ("x", "z", "y", "p", "labelled_x", "labelled_z", "labelled_y"):
+        for name in ("x", "z", "y", "p", "labelled_x", "labelled_z", "labelled_y", "poison", "keep"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, frozen(value))  # read-only for good, and nobody else's
+
+    @property
+    def labels(self) -> Array:
+        """y, where there must be some; MolebenchError where this moment has none."""
+        if self.y is None:
+            raise MolebenchError("this moment shows no labels; a defense's card may ask for sees=('labels',)")
+        return self.y
+
+
+def sees(defense: Any) -> Sees:
+    """What a defense is shown beyond its ordinary view."""
+    return tuple(getattr(getattr(defense, "card", None), "sees", ()))
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Defenses in order, by name. Masks compose by 'and'; two selections, fits or predictions are refused."""
+    """Defenses in order, by name. Masks compose by 'and'; two selections, fits or predictions are refused.
+
+    seconds: the longest that one call of a defense may take.
+    """
 
     defenses: tuple[tuple[str, Any], ...] = ()
     seed: int = 0
+    seconds: float = HOOK_SECONDS
 
     def __post_init__(self) -> None:
+        for name, defense in self.defenses:
+            if wrong := set(sees(defense)) - set(SEES):
+                raise MolebenchError(f"defense {name} asks to see {sorted(wrong)[0]!r}; allowed: {', '.join(SEES)}")
         for moment in SINGLE:
-            names = [name for name, _ in self._acting(moment)]
+            names = [name for name, _, _ in self._acting(moment)]
             if len(names) > 1:
                 raise MolebenchError(f"defenses {' and '.join(names)} both replace '{moment}'; use one of them")
 
@@ -79,33 +110,43 @@ class Pipeline:
         """Whether any defense acts at this moment."""
         return any(True for _ in self._acting(moment))
 
-    def _acting(self, moment: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+    def _acting(self, moment: str) -> Iterator[tuple[str, Callable[..., Any], Sees]]:
         for name, defense in self.defenses:
             if callable(method := getattr(defense, moment, None)):
-                yield name, method
+                yield name, method, sees(defense)
 
-    def mask(self, moment: str, view: Callable[[], View], n: int, turn: int) -> Array:
+    def mask(self, moment: str, view: Callable[[Sees], View], n: int, turn: int) -> Array:
         """bool [n]: kept by every defense that acts at this moment; all True where none does."""
         keep = np.ones(n, dtype=bool)
-        for name, method in self._acting(moment):
-            keep &= _checked(name, moment, self._call(name, moment, method, view(), turn), "bool", (n,))
-        if n and not keep.any() and moment != "after_label":  # a whole batch may be put in quarantine
-            raise CellFailed(f"defenses remove everything at {moment} (turn {turn})")
+        for name, method, seen in self._acting(moment):
+            shown = replace(view(seen), keep=keep) if "keep" in seen else view(seen)
+            answer = _checked(name, moment, self._call(name, moment, method, shown, turn), "bool", (n,))
+            keep = answer if "keep" in seen else keep & answer
+            _floored(name, moment, turn, keep, shown.y)
         return keep
 
-    def one(self, moment: str, view: Callable[[], View], turn: int) -> Array | None:
+    def suspicion(self, moment: str, view: Callable[[Sees], View], n: int, turn: int) -> Array | None:
+        """float [n]: how suspect each item is to the last defense that filters here and says so; None if none does."""
+        found = None
+        for name, defense in self.defenses:
+            if hasattr(defense, moment) and callable(method := getattr(defense, "suspicion", None)):
+                answer = self._call(name, "suspicion", method, view(sees(defense)), turn)
+                found = _finite(name, _checked(name, "suspicion", answer, "float", (n,)))
+        return found
+
+    def one(self, moment: str, view: Callable[[Sees], View], turn: int) -> Array | None:
         """The checked array of the one defense that acts at this moment, or None."""
-        for name, method in self._acting(moment):
-            seen = view()
-            result = self._call(name, moment, method, seen, turn)
+        for name, method, seen in self._acting(moment):
+            shown = view(seen)
+            result = self._call(name, moment, method, shown, turn)
             if moment == "select":
-                return _indices(name, _checked(name, moment, result, "int", (seen.count,)), len(seen.x))
-            return _probabilities(name, moment, _checked(name, moment, result, "float", (len(seen.x), seen.k)))
+                return _indices(name, _checked(name, moment, result, "int", (shown.count,)), len(shown.x))
+            return _probabilities(name, moment, _checked(name, moment, result, "float", (len(shown.x), shown.k)))
         return None
 
     def transformed(self, x: Array, when: str, k: int) -> Array:
         """Inputs after every transform, as uint8 or PCM16 as they came."""
-        for name, method in self._acting("transform"):
+        for name, method, _ in self._acting("transform"):
             view = View(x, np.zeros((len(x), 0), np.float32), k, when=when)
             result = self._call(name, "transform", method, view, 0)
             if result.dtype != x.dtype or result.shape != x.shape:
@@ -113,17 +154,20 @@ class Pipeline:
             x = frozen(result)
         return x
 
-    def accepts(self, view: Callable[[], View], turn: int) -> bool:
+    def accepts(self, view: Callable[[Sees], View], turn: int) -> bool:
         """Whether every defense that judges a new model keeps it."""
-        answers = [(n, self._call(n, "accept", m, view(), turn)) for n, m in self._acting("accept")]
+        answers = [(n, self._call(n, "accept", m, view(seen), turn)) for n, m, seen in self._acting("accept")]
         return all(bool(_checked(name, "accept", answer, "bool", ())) for name, answer in answers)
 
     def _call(self, name: str, moment: str, method: Callable[..., Any], view: View, turn: int) -> Array:
         rng = stream(self.seed, "defense", name, moment, turn)
         try:
-            return np.array(method(view, rng))  # a copy: what it hands over, it can no longer change
+            with limited(self.seconds):
+                return np.array(method(view, rng))  # a copy: what it hands over, it can no longer change
         except MolebenchError:
             raise
+        except OverLimit as error:
+            raise CellFailed(f"defense {name} {error} at {moment}") from error
         except Exception as error:  # someone else's code: whatever it raises is this cell's failure, by name
             raise CellFailed(f"defense {name} raised {type(error).__name__} at {moment}: {error}") from error
 
@@ -135,6 +179,22 @@ def _checked(name: str, moment: str, array: Array, kind: str, shape: tuple[int, 
     if array.dtype.kind not in KINDS[kind] or array.shape != shape:
         raise _wrong(name, moment, array, f"{kind} {shape}")
     return array
+
+
+def _floored(name: str, moment: str, turn: int, keep: Array, y: Array | None) -> None:
+    """No filter may leave nothing, or no labelled item of a class; a whole batch may be put in quarantine."""
+    if moment == "after_label" or not len(keep):
+        return
+    if not keep.any():
+        raise CellFailed(f"defense {name} removes everything at {moment} (turn {turn})")
+    if moment == "filter_train" and y is not None and (lost := np.setdiff1d(y, y[keep])).size:
+        raise CellFailed(f"defense {name} removes every item of class {lost[0]} at {moment} (turn {turn}); keep one")
+
+
+def _finite(name: str, values: Array) -> Array:
+    if not np.isfinite(values).all():
+        raise CellFailed(f"defense {name} returned NaN or infinity at suspicion; scores must be finite")
+    return values
 
 
 def _wrong(name: str, moment: str, array: Array, expected: str) -> CellFailed:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from molebench.stats import percentile_interval, resamples
 from molebench.types import Array
@@ -39,6 +39,11 @@ DEFINITIONS = {
     "psnr": "dB, peak signal-to-noise ratio of the poisons, mean over poisons",
     "success_rate_defended": "the same, behind the defense",
     "recovery": "share of the undefended drop that the defense takes back: 1 is all of it",
+    "filter_precision": "poisons among the items removed, over every judgement of the filters",
+    "filter_recall": "share of the poisons judged that are removed, over every judgement of the filters",
+    "filter_auroc": "chance that a filter's score ranks a poison above a clean item, mean over judgements",
+    "time_ratio": "seconds of the poisoned query loop, defended / undefended, each when first computed",
+    "memory_ratio": "peak resident memory of the poisoned query loop, defended / undefended",
     "clean_cost": "points of accuracy, defended - undefended, both clean",
 }
 SUFFIXES = {
@@ -127,6 +132,16 @@ def _metric(name: str, values: Float[Array, " b"]) -> Metric:
     """Row 0 is the figure itself, the others its bootstrap."""
     low, high = percentile_interval(values[1:])
     return Metric(float(values[0]), low, high, definition(name))
+
+
+def auroc(score: Float[Array, " n"], positive: Bool[Array, " n"]) -> float:
+    """The chance that a positive item scores higher than a negative one, ties counted half; NaN if a kind is absent."""
+    n, m = int(positive.sum()), int((~positive).sum())
+    if not n or not m:
+        return float("nan")
+    from scipy.stats import rankdata
+
+    return float((rankdata(score)[positive].sum() - n * (n + 1) / 2) / (n * m))
 
 
 def renamed(metrics: Mapping[str, Metric], suffix: str) -> dict[str, Metric]:

@@ -4,6 +4,8 @@ A frozen batch norm is an affine map y = (x - m) g / sqrt(v + e) + b, so it fold
 before it: W' = W g / sqrt(v + e), b' = b - m g / sqrt(v + e). Same function, a third less time.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -35,20 +37,33 @@ class FrozenExtractor(nn.Module):
     """f(x): images [n, h, w, c] in 0-255, any size, 1 or 3 channels, to features [n, d].
 
     Differentiable in x; its own parameters want no gradient. mean and std are per channel of `channels`.
+    blocks: the same network before folding, as parts that follow one another; what a defense may train.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], channels: str = "rgb") -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        channels: str = "rgb",
+        blocks: Sequence[nn.Module] = (),
+    ) -> None:
         super().__init__()
         self.body = body.to(memory_format=torch.channels_last).requires_grad_(False).eval()
         self.order = ["rgb".index(c) for c in channels]
+        self.blocks = tuple(b.to(memory_format=torch.channels_last).requires_grad_(False).eval() for b in blocks)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
+    def normalised(self, x: Float[Tensor, "n h w c"]) -> Float[Tensor, "n 3 h w"]:
+        """Images as the network wants them: three channels in its order, mean and std taken out."""
+        x = x.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)[:, self.order]
+        return (x - self.mean) / self.std
+
     def forward(self, x: Float[Tensor, "n h w c"]) -> Float[Tensor, "n d"]:
         """f(x)."""
-        x = x.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)[:, self.order]
-        features: Tensor = self.body((x - self.mean) / self.std)
+        features: Tensor = self.body(self.normalised(x))
         return features

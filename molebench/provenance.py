@@ -5,12 +5,18 @@ import platform
 import resource
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import molebench
 from molebench.errors import MolebenchError
+from molebench.limits import HOOK_SECONDS
 
 COMPUTE = ("torch", "numpy", "timm")  # libraries whose version a cached stage depends on
 SHOWN = (*COMPUTE, "scipy", "scikit-learn", "scikit-image", "pillow", "safetensors", "pydantic")
@@ -76,6 +82,42 @@ def peak_memory_mib() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
+@dataclass
+class Cost:
+    """What a block of code took: wall seconds, and the largest resident size of the process meanwhile, MiB."""
+
+    seconds: float = 0.0
+    peak_mib: float = 0.0
+
+
+@contextmanager
+def metered(every: float = 0.05) -> Iterator[Cost]:
+    """Fills a Cost when the block ends; memory is looked at every few milliseconds (the peak so far, if not Linux)."""
+    cost, start, done = Cost(peak_mib=resident_mib()), time.perf_counter(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(every):
+            cost.peak_mib = max(cost.peak_mib, resident_mib())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield cost
+    finally:
+        done.set()
+        watcher.join()
+        cost.seconds, cost.peak_mib = time.perf_counter() - start, max(cost.peak_mib, resident_mib())
+
+
+def resident_mib() -> float:
+    """What this process holds in memory now."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
+    except OSError:
+        return peak_memory_mib()
+    return pages * resource.getpagesize() / 2**20
+
+
 def threads() -> int:
     """How many threads a cell computes with: MOLEBENCH_THREADS, else the processors this process may use."""
     given = os.environ.get("MOLEBENCH_THREADS", "")
@@ -84,3 +126,15 @@ def threads() -> int:
     if given:
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def hook_seconds() -> float:
+    """The longest one call of a defense may take: MOLEBENCH_HOOK_SECONDS, else an hour."""
+    given = os.environ.get("MOLEBENCH_HOOK_SECONDS", "")
+    try:
+        seconds = float(given or HOOK_SECONDS)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise MolebenchError(f"MOLEBENCH_HOOK_SECONDS = {given!r}; expected a number of seconds above 0, or nothing")
+    return seconds

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from molebench.cards import UNRANKED
 from molebench.stages import canonical, key
 
 SCHEMA: Final = "molebench.result/1"
@@ -125,8 +126,9 @@ class Record(Strict):
 
     @property
     def rankable(self) -> bool:
-        """Fit for a board: finished, healthy, and on real weights."""
-        return self.status == "ok" and all(w.source != "random" for w in self.weights)
+        """Fit for a board: finished, healthy, on real weights, and no defense shown what none could know."""
+        real = all(w.source != "random" for w in self.weights)
+        return self.status == "ok" and real and not UNRANKED & self.trusted_data.keys()
 
     def plain(self) -> dict[str, Any]:
         """As JSON types."""

@@ -5,58 +5,53 @@ finds the one object with a card, and checks every parameter against the annotat
 """
 
 import ast
+import contextlib
 import functools
-import hashlib
 import importlib
+import importlib.util
 import re
+import sys
+import traceback
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import molebench
+from molebench import places
+from molebench.codehash import FILES
+from molebench.codehash import code_sha256 as code_sha256  # what calls itself by a name asks here
 from molebench.errors import MolebenchError, unknown
+from molebench.places import Place
 
 if typing.TYPE_CHECKING:
     from molebench.cards import Card, UserPath
 
-KINDS = ("attacks", "victims", "defenses", "datasets", "scorers", "extractors")
-
-
-def folders(kind: str) -> list[Path]:
-    """Where files of this kind stand: in the package, and beside it in a checkout."""
-    return [folder for root in molebench.__path__ if (folder := Path(root) / kind).is_dir()]
+KINDS = places.KINDS
 
 
 def files(kind: str) -> dict[str, Path]:
     """Every plug-in file of this kind by name, sorted."""
-    found = {f.stem: f for folder in folders(kind) for f in folder.glob("*.py") if not f.stem.startswith("_")}
-    return dict(sorted(found.items()))
+    return {name: place.path for name, place in places.places(kind).items()}
 
 
-def source(kind: str, name: str) -> Path:
-    """The file of a plug-in, or an error that names the nearest one."""
-    there = files(kind)
+def place(kind: str, name: str) -> Place:
+    """Where a plug-in is, or an error that names the nearest one."""
+    there = places.places(kind)
     if name not in there:
         raise unknown(kind.rstrip("s"), name, there)
     return there[name]
 
 
-def docstring(path: Path) -> str:
-    """The docstring of a file, from its text."""
-    return ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-
-
 def summaries(kind: str) -> dict[str, str]:
     """Name to the first line of each file's docstring; imports nothing."""
-    return {name: docstring(path).split("\n", 1)[0] for name, path in files(kind).items()}
+    return {name: place.docstring.split("\n", 1)[0] for name, place in places.places(kind).items()}
 
 
 def bibtex(kind: str, name: str) -> str:
     """The string constant BIBTEX of a plug-in's file, or ''."""
-    for node in ast.parse(source(kind, name).read_text("utf-8")).body:
+    for node in places.parsed(place(kind, name).path).body:
         if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "BIBTEX" for t in node.targets):
             return str(ast.literal_eval(node.value)).strip()
     return ""
@@ -64,7 +59,15 @@ def bibtex(kind: str, name: str) -> str:
 
 def kinds_of(name: str) -> list[str]:
     """The kinds that have a plug-in of this name (a name may be taken once in each)."""
-    return [kind for kind in KINDS if name in files(kind)]
+    return [kind for kind in KINDS if name in places.places(kind)]
+
+
+def provenance(kind: str, name: str) -> tuple[str, str]:
+    """Whose code a component is, and of which version; a plug-in file's version is the digest of its code."""
+    if kind not in (k.rstrip("s") for k in KINDS):
+        return Place.origin, Place.version  # a scenario
+    where = place(f"{kind}s", name)
+    return where.origin, where.version or f"sha256:{code_sha256(where.module)[:12]}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class Parameter:
     annotation: Any
     default: Any
     meaning: str
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is MISSING
 
     @property
     def allowed(self) -> str:
@@ -106,6 +114,8 @@ class Plugin:
     name: str
     make: Any
     module: ModuleType
+    place: Place
+    doc: str
 
     @property
     def card(self) -> "Card":
@@ -146,15 +156,60 @@ class Plugin:
 
 def find(kind: str, name: str) -> Plugin:
     """Imports the file of a plug-in and returns the one object in it that carries a card of this kind."""
-    source(kind, name)
-    module = importlib.import_module(f"molebench.{kind}.{name}")
+    where = place(kind, name)
+    doc, module = where.docstring, loaded(where)
     singular = kind.rstrip("s")
-    made = [v for v in vars(module).values() if getattr(getattr(v, "card", None), "kind", None) == singular]
-    if len(made) != 1:
+    made = [getattr(module, where.attribute, None)] if where.attribute else list(own(module))
+    carded = [v for v in made if getattr(getattr(v, "card", None), "kind", None) == singular]
+    if len(carded) != 1:
         raise MolebenchError(
-            f"{kind}/{name}.py defines {len(made)} objects marked @{singular}; a plug-in file defines exactly one"
+            f"{where.shown} defines {len(carded)} objects marked @{singular}; a plug-in file defines exactly one"
         )
-    return Plugin(singular, name, made[0], module)
+    return Plugin(singular, name, carded[0], module, where, doc)
+
+
+def own(module: ModuleType) -> Iterator[Any]:
+    """The objects of a module that carry a card, those that it imports from elsewhere left out."""
+    tree = places.parsed(Path(str(module.__file__)))
+    borrowed = {a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+    for name, value in vars(module).items():
+        if name not in borrowed and "card" in getattr(value, "__dict__", {}):
+            yield value
+
+
+def loaded(where: Place) -> ModuleType:
+    """The module of a plug-in; whatever goes wrong in it is one line that names the file."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints must not mix with a command's own output
+            module = (
+                _from_file(where) if where.module.startswith(f"{FILES}.") else importlib.import_module(where.module)
+            )
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(where.module, None)  # half a module
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == where.path]
+        at = f" (line {lines[-1]})" if lines else ""
+        raise MolebenchError(
+            f"{where.kind.rstrip('s')} {where.name}: {where.shown} cannot be imported: "
+            f"{type(error).__name__}: {error}{at}"
+        ) from error
+    if Path(str(module.__file__)).resolve() != where.path.resolve():
+        raise MolebenchError(
+            f"{where.shown}: module {where.module} was loaded from {places.short(Path(str(module.__file__)))}; "
+            "a plug-in has a module name of its own: rename it"
+        )
+    return module
+
+
+def _from_file(where: Place) -> ModuleType:
+    there = sys.modules.get(where.module)
+    if there and there.__file__ == str(where.path):
+        return there
+    spec = importlib.util.spec_from_file_location(where.module, where.path)
+    if spec is None or spec.loader is None:
+        raise ImportError("no loader for this file")
+    module = sys.modules[where.module] = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
 
 
 def checked(who: str, parameter: Parameter, value: Any) -> Any:
@@ -178,60 +233,6 @@ def _adapter(annotation: Any) -> Any:
     return TypeAdapter(annotation, config=ConfigDict(allow_inf_nan=False))
 
 
-@functools.cache
-def code_sha256(module: str) -> str:
-    """sha256 over the code of a module and of every molebench module that it imports, comments left out.
-
-    What a component's results may depend on: editing a helper makes them stale, editing a docstring does not.
-    """
-    seen: dict[str, str] = {}
-    todo = [module]
-    while todo:
-        name = todo.pop()
-        if name not in seen and (path := module_file(name)):
-            tree = _bare(ast.parse(path.read_text("utf-8")))
-            seen[name] = ast.dump(tree)
-            todo += imports(tree)
-    return hashlib.sha256("\n".join(f"{n}\n{seen[n]}" for n in sorted(seen)).encode()).hexdigest()
-
-
-def module_file(name: str) -> Path | None:
-    """The file of a molebench module, without importing it."""
-    parts = name.split(".")
-    if parts[0] != "molebench":
-        return None
-    for root in molebench.__path__:
-        path = Path(root).joinpath(*parts[1:])
-        for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-            if candidate.is_file() and len(parts) > 1:
-                return candidate
-    return None
-
-
-def imports(tree: ast.Module) -> list[str]:
-    """The molebench modules that a module imports, at its top or inside a function."""
-    found: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("molebench"):
-            found += [str(node.module), *(f"{node.module}.{a.name}" for a in node.names)]
-        elif isinstance(node, ast.Import):
-            found += [a.name for a in node.names if a.name.startswith("molebench")]
-    return found
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
-
-
-def _bare(tree: ast.Module) -> ast.Module:
-    """The tree without docstrings (comments are not in it)."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            body.pop(0)
-    return tree
-
-
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
@@ -251,4 +252,4 @@ def _words(annotation: Any) -> str:
 def _meaning(doc: str, name: str) -> str:
     """What a class docstring says of one field: the sentence behind 'name: '."""
     match = re.search(rf"(?:^|[\s.;]){name}: (.+?)(?=(?:[.;]\s+\w+(?:, \w+)*: )|\Z)", doc, re.DOTALL)
-    return re.sub(r"\s+", " ", match.group(1)).rstrip(".") if match else ""
+    return re.sub(r"\s+", " ", match.group(1)).strip().rstrip(".") if match else ""

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from tabulate import tabulate
 
@@ -29,7 +29,7 @@ FIRST = (
     "clean_cost",
     "recovery",
 )
-HEAD = ("attack", "victim", "dataset", "defenses", "profile", "changed", "seeds", "status")
+HEAD = ("attack", "victim", "dataset", "defenses", "profile", "changed", "seeds", "intervals over", "status")
 
 
 def over_seeds(records: Sequence[Record]) -> dict[str, MetricValue]:
@@ -79,29 +79,56 @@ def grouped(records: Iterable[Record]) -> list[list[Record]]:
     return sorted(groups.values(), key=lambda g: [g[0].cell[a][b] for a, b in name] + [g[0].group])
 
 
-def store_table(records: Iterable[Record], form: str) -> str:
-    """What `report` prints: one row a group, in md, html, csv, latex or plain text."""
-    if form not in (*FORMATS, "csv"):
-        raise unknown("report format", form, [*FORMATS, "csv"])
-    rows = [group_row(group) for group in grouped(records)]
+def store_table(records: Iterable[Record], form: str, stale: Container[str] = ()) -> str:
+    """What `report` prints: one row a group, in md, html, csv, latex or plain text. stale: keys of old code's."""
+    known(form)
+    rows = [group_row(group, stale) for group in grouped(records)]
     shown = [n for n in FIRST if any(n in row for row in rows)]
     header = [*HEAD, *shown]
-    cells = [[row.get(name, "") for name in header] for row in rows]
+    return rendered(header, [[row.get(name, "") for name in header] for row in rows], form)
+
+
+def known(form: str) -> None:
+    """Refuses a format that there is not."""
+    if form not in (*FORMATS, "csv"):
+        raise unknown("report format", form, [*FORMATS, "csv"])
+
+
+def rendered(header: Sequence[str], cells: Sequence[Sequence[str]], form: str) -> str:
+    """A table as text in one of the formats; what its cells say cannot break out of them."""
     if form == "csv":
         return _csv(header, cells)
+    if form == "md":
+        cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]
     return tabulate(cells, headers=header, tablefmt=FORMATS[form], disable_numparse=True)
 
 
-def group_row(group: Sequence[Record]) -> dict[str, str]:
+def group_row(group: Sequence[Record], stale: Container[str] = ()) -> dict[str, str]:
     """The cells of one row, as text."""
     cell = group[0].cell
     row = {part: cell[part]["name"] for part in ("attack", "victim", "dataset")}
     row["defenses"] = " + ".join(d["name"] for d in cell["defenses"]) or "none"
     row |= {"profile": cell["profile"], "seeds": str(len(group)), "changed": departures(cell)}
-    row["status"] = " ".join(sorted({r.status for r in group}))
+    row["intervals over"] = over(group)
+    old = ["(stale)"] if any(r.key in stale for r in group) else []
+    row["status"] = " ".join([*sorted({r.status for r in group}), *old])
     for name, figure in over_seeds(group).items():
         row[name] = f"{number(figure.value, name)} {interval(figure, name)}".strip()
     return row
+
+
+def over(group: Sequence[Record]) -> str:
+    """What a group's intervals are over: the test items of its one seed, or its seeds."""
+    return "items" if len(group) == 1 else "seeds"
+
+
+def edited(record: Record) -> list[str]:
+    """The components of ours whose code today is not what made a record, from files' text alone."""
+    from molebench import registry
+
+    ours = [part for part in record.components if part.origin == "molebench"]
+    now = [registry.code_sha256(f"molebench.{part.kind}s.{part.name}") for part in ours]
+    return [f"{part.kind} {part.name}" for part, sha in zip(ours, now, strict=True) if sha != part.code_sha256]
 
 
 def departures(cell: dict[str, object]) -> str:
@@ -125,8 +152,11 @@ def _required(plugin: object) -> bool:
 
 
 def number(value: float, name: str) -> str:
-    """Points and decibels with one decimal, fractions with three."""
-    return f"{value:.1f}" if "delta" in name or name in ("psnr", "snr", "clean_cost") else f"{value:.3f}"
+    """Counts as they are, points and decibels with one decimal, fractions with three."""
+    if name.startswith("n_"):
+        return f"{value:g}"
+    digits = 1 if "delta" in name or name in ("psnr", "snr", "clean_cost") else 3
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # 0.0 takes the sign off a zero
 
 
 def interval(figure: MetricValue, name: str) -> str:

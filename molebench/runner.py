@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-import molebench
 from molebench import metrics, provenance, registry
+from molebench.cards import UNRANKED
 from molebench.errors import DISK, CellFailed, MolebenchError, cannot_write, listed
 from molebench.grid import Cell, Part, Resolved, resolve
 from molebench.hooks import Pipeline
@@ -89,6 +89,8 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
     facts = {f"fact.{name}": values for name, values in outcome.poison_facts.items() if name != "seconds"}
     arrays = {"x": outcome.poison.samples.x, "y": outcome.poison.samples.y, "base": outcome.poison.base, **facts}
     store.save_poison(outcome.poison.sha256, arrays)
+    if outcome.illustration:
+        store.save_illustration(resolved.key, outcome.illustration)
     record = record.model_copy(update={"arms": arms}).sealed()
     store.commit(record)
     return record
@@ -122,7 +124,9 @@ def prepared(
             "weights": weights.sha256,
             "extraction": registry.code_sha256("molebench.collision"),
         },
-        defenses=Pipeline(tuple((d.name, d.build()) for d in resolved.defenses), resolved.cell.seed),
+        defenses=Pipeline(
+            tuple((d.name, d.build()) for d in resolved.defenses), resolved.cell.seed, provenance.hook_seconds()
+        ),
         defense_identity=tuple(identity(d) for d in resolved.defenses),
         seed=resolved.cell.seed,
         stages=stages,
@@ -167,13 +171,8 @@ def components(resolved: Resolved) -> list[Component]:
 
 
 def _component(kind: str, name: str, module: str) -> Component:
-    return Component(
-        kind=kind,
-        name=name,
-        version=molebench.__version__,
-        origin="molebench",
-        code_sha256=registry.code_sha256(module),
-    )
+    origin, version = registry.provenance(kind, name)
+    return Component(kind=kind, name=name, version=version, origin=origin, code_sha256=registry.code_sha256(module))
 
 
 def assembled(
@@ -223,8 +222,15 @@ def assembled(
             name: MetricValue(value=m.value, low=m.low, high=m.high, definition=m.definition)
             for name, m in sorted(outcome.metrics.items())
         },
+        trusted_data=trusted(resolved, outcome),
         warnings=warnings,
     )
+
+
+def trusted(resolved: Resolved, outcome: Outcome) -> dict[str, int]:
+    """What defenses were shown that no defense could know, and of how many items."""
+    shown = {what for d in resolved.defenses for what in UNRANKED & set(d.plugin.card.sees)}
+    return {what: outcome.sizes["pool"] + len(outcome.poison) for what in sorted(shown)}
 
 
 def judged(resolved: Resolved, outcome: Outcome, weights: Weights) -> tuple[Any, list[str]]:
@@ -240,6 +246,8 @@ def judged(resolved: Resolved, outcome: Outcome, weights: Weights) -> tuple[Any,
         warnings.append(f"{asked} poisons were asked for; the attacker's images allow {len(outcome.poison)}")
     if not weights.rankable:
         warnings.append("the extractor's weights are random: never ranked")
+    if unranked := sorted(d.name for d in resolved.defenses if UNRANKED & set(d.plugin.card.sees)):
+        warnings.append(f"defense {listed(unranked)} sees what no defense could know: never ranked")
     if diverged := int(np.sum(outcome.poison_facts.get("diverged", 0))):
         warnings.append(f"{diverged} poisons met NaN or infinity and kept their last good value")
     if outcome.violations:

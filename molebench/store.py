@@ -2,7 +2,9 @@
 does not exist: whatever a killed run left is not a result.
 
     <store>/cells/<key>/<arm>.safetensors   y and predicted, per test item
+    <store>/cells/<key>/illustration.safetensors    what its pictures need
     <store>/cells/<key>/record.json         the record, written last
+    <store>/cells/<key>/*.png, *.pdf        pictures, drawn from the above; <store>/groups/<group>/: over seeds
     <store>/cells/<key>/attempts/NN.json    what failed, and why; tried again
     <store>/poisons/<sha256>.safetensors    x, y, base and facts, by content
     <store>/superseded/<key>-NN/            a record whose code has changed since, kept
@@ -19,7 +21,10 @@ from pydantic import ValidationError
 from molebench.errors import MolebenchError, cannot_write
 from molebench.record import ArmRecord, Record
 from molebench.stages import Arrays, canonical, load_arrays, save_arrays
+from molebench.types import Array
 from molebench.workspace import sha256, writing
+
+ILLUSTRATION = "illustration.safetensors"
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,10 @@ class Store:
         path = self.folder / "poisons" / f"{digest}.safetensors"
         if load_arrays(path) is None:
             save_arrays(path, arrays)
+
+    def save_illustration(self, key: str, arrays: Mapping[str, Array]) -> None:
+        """Keeps what a cell's pictures need beside its record; no figure depends on it."""
+        save_arrays(self.cell(key) / ILLUSTRATION, arrays)
 
     def commit(self, record: Record) -> Path:
         """Writes record.json: the moment at which a cell begins to exist."""
@@ -106,6 +115,12 @@ def read_record(path: Path) -> Record:
 def load_records(path: str | Path) -> list[Record]:
     """Every record below a store folder."""
     return list(Store(Path(path)).records())
+
+
+def load_illustration(folder: Path) -> Arrays:
+    """What a cell's pictures need; nothing where the file is missing, older or damaged."""
+    found = load_arrays(folder / ILLUSTRATION)
+    return found[0] if found else {}
 
 
 def load_predictions(folder: Path, arm: ArmRecord) -> Arrays:

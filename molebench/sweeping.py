@@ -15,16 +15,17 @@ from molebench.workspace import Workspace
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell of a sweep, and its record where today's code has made one."""
+    """A cell of a sweep, and its record where there is one. stale: the parts whose code has changed since."""
 
     cell: Cell
     key: str
     record: Record | None
+    stale: tuple[str, ...] = ()
 
     @property
     def done(self) -> bool:
         """Whether nothing has to run."""
-        return self.record is not None
+        return self.record is not None and not self.stale
 
 
 def planned(file: Path, workspace: Workspace) -> list[Planned]:
@@ -33,8 +34,8 @@ def planned(file: Path, workspace: Workspace) -> list[Planned]:
     for cell in load_sweep(file).cells():
         resolved = resolve(cell)
         record = store.get(resolved.key)
-        stale = record is not None and bool(changed(record, resolved))
-        plan.setdefault(resolved.key, Planned(cell, resolved.key, None if stale else record))
+        stale = tuple(changed(record, resolved)) if record else ()
+        plan.setdefault(resolved.key, Planned(cell, resolved.key, record, stale))
     return list(plan.values())
 
 
@@ -42,7 +43,7 @@ def line(planned: Planned) -> str:
     """A cell in words."""
     cell = planned.cell
     defenses = "+".join(cell.defenses) or "none"
-    state = "done" if planned.done else "to run"
+    state = "done" if planned.done else "stale" if planned.stale else "to run"
     return (
         f"{planned.key[:12]}  {state:<7} {cell.attack} {cell.victim} {cell.dataset or '-'} {defenses} seed {cell.seed}"
     )
@@ -53,7 +54,7 @@ def swept(plan: Sequence[Planned], workspace: Workspace) -> tuple[list[Record], 
     done: list[Record] = []
     failed: list[str] = []
     for i, one in enumerate(plan, start=1):
-        if one.record:
+        if one.record and not one.stale:
             done.append(one.record)
             continue
         say(f"cell {i}/{len(plan)}: {line(one)}")

@@ -67,6 +67,7 @@ class Outcome:
     splits: Mapping[str, str]  # name -> fingerprint of the samples that this trial used
     sizes: Mapping[str, int]
     poison_facts: Mapping[str, Array] = field(default_factory=dict)
+    illustration: Mapping[str, Array] = field(default_factory=dict)  # the arrays that only pictures need
     warnings: list[str] = field(default_factory=list)
 
 

@@ -1,6 +1,5 @@
 """The same questions to every plug-in that the registry finds, and what a party can reach from its view."""
 
-import dataclasses
 import functools
 import gc
 import subprocess
@@ -9,37 +8,30 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from molebench import registry
-from molebench.errors import MolebenchError
-from molebench.grid import Cell, Profile, resolve
+from molebench.conformance import OF, Question, ask, questions, sentence
+from molebench.grid import Cell, resolve
 from molebench.hooks import MOMENTS, Pipeline, View
 from molebench.metrics import definition
 from molebench.nets import FrozenExtractor
-from molebench.registry import Plugin
+from molebench.questions.bench import Bench, Subject
 from molebench.runner import prepared
 from molebench.scenarios.active import features, play, split
 from molebench.scenarios.query_loop import least_certain
 from molebench.stages import Stages
 from molebench.trial import Actor, Outcome, Trial
-from molebench.types import IMAGE, Array, AttackView, Dataset, Poison, Samples, violations
+from molebench.types import IMAGE, Array, AttackView, Dataset, Poison, Samples
 from molebench.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
-PROFILES: tuple[Profile, ...] = get_args(Profile)
 EVERY = [(kind, name) for kind in registry.KINDS for name in registry.files(kind)]
-ATTACKS = list(registry.files("attacks"))
-every_plugin = pytest.mark.parametrize(("kind", "name"), EVERY, ids=[f"{kind}/{name}" for kind, name in EVERY])
-
-
-def needed(plugin: Plugin) -> dict[str, Any]:
-    """Something for each parameter that has no default."""
-    return {p.name: "given" for p in plugin.parameters.values() if p.default is dataclasses.MISSING}
+ASKED = [(kind, name, question) for kind, name in EVERY for question in questions(kind.rstrip("s"))]
 
 
 def global_generators() -> tuple[list[object], list[int]]:
@@ -59,93 +51,30 @@ def test_one_draw_from_a_global_generator_is_noticed() -> None:
 
 # ------------------------------------------------------------------ every plug-in
 
-
-@every_plugin
-def test_a_plugins_first_line_is_a_short_sentence(kind: str, name: str) -> None:
-    line = registry.summaries(kind)[name]
-    assert 10 <= len(line) <= 120
-    assert line[0].isupper() or line[0].isdigit()
-    assert line.endswith((".", "?", "!"))
+Subjects = Callable[[str, str], Subject]
 
 
-@every_plugin
-def test_a_plugin_says_where_it_is_from(kind: str, name: str) -> None:
-    card = registry.find(kind, name).card
-    assert card.kind == kind.rstrip("s")
-    assert len(card.paper) > 4
-    if kind in ("datasets", "extractors"):
-        assert card.licence
-    if kind in ("attacks", "victims", "defenses"):
-        assert set(card.scenarios) <= {"offline", "continual", "active"}
-        assert card.scenarios
+@pytest.fixture(scope="module")
+def subjects(fetched: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Subjects:
+    """Every plug-in on one bench; what was computed for one question serves the others."""
+    bench = Bench(replace(fetched, store=tmp_path_factory.mktemp("asked")))
+    return functools.cache(lambda kind, name: Subject(registry.find(kind, name), bench))
 
 
-@every_plugin
-def test_a_plugin_is_a_frozen_dataclass(kind: str, name: str) -> None:
-    make = registry.find(kind, name).make
-    made = make.func if isinstance(make, functools.partial) else make
-    assert dataclasses.is_dataclass(made)
-    assert getattr(made, "__dataclass_params__").frozen  # noqa: B009 - mypy does not know it
+@pytest.mark.parametrize(
+    ("kind", "name", "question"), ASKED, ids=[f"{kind}/{name}: {sentence(q)}" for kind, name, q in ASKED]
+)
+def test_every_plug_in_passes_what_conformance_asks(
+    kind: str, name: str, question: Question, subjects: Subjects
+) -> None:
+    subject = subjects(kind, name)
+    finding = ask(question, subject)
+    assert finding.faults == ()
+    assert not finding.not_asked or subject.plugin.card.needs  # only what needs a download is left out
 
 
-@every_plugin
-def test_every_parameter_says_what_it_means_and_what_is_allowed(kind: str, name: str) -> None:
-    for parameter in registry.find(kind, name).parameters.values():
-        assert len(parameter.meaning) > 4, parameter.name
-        assert parameter.meaning != parameter.name
-        assert parameter.allowed, parameter.name
-
-
-@every_plugin
-def test_every_default_and_profile_value_passes_its_own_check(kind: str, name: str) -> None:
-    plugin = registry.find(kind, name)
-    for p in plugin.parameters.values():
-        if p.default is not dataclasses.MISSING:
-            kept = registry.checked(name, p, p.default)
-            assert (kept, type(kept)) == (p.default, type(p.default)), p.name
-    for profile in PROFILES:
-        values = plugin.resolve(needed(plugin), profile)
-        assert values.keys() == plugin.parameters.keys()
-        sizes = plugin.card.profiles.get(profile, {})
-        assert {key: values[key] for key in sizes} == dict(sizes)
-        assert dataclasses.is_dataclass(plugin.build(values))
-
-
-@every_plugin
-def test_profiles_are_known_and_set_only_parameters_that_there_are(kind: str, name: str) -> None:
-    plugin = registry.find(kind, name)
-    assert set(plugin.card.profiles) <= set(PROFILES)
-    for sizes in plugin.card.profiles.values():
-        assert set(sizes) <= set(plugin.parameters)
-
-
-@every_plugin
-def test_a_parameter_without_a_default_is_asked_for_by_name(kind: str, name: str) -> None:
-    plugin = registry.find(kind, name)
-    for required in needed(plugin):
-        with pytest.raises(MolebenchError, match=rf"needs --set {plugin.kind}\.{required}="):
-            plugin.resolve({k: v for k, v in needed(plugin).items() if k != required}, "small")
-    if not needed(plugin):
-        assert plugin.resolve({}, "small").keys() == plugin.parameters.keys()
-
-
-@every_plugin
-@pytest.mark.parametrize("wrong", [[], {"a": 1}, float("nan")], ids=repr)
-def test_a_value_of_the_wrong_type_is_refused_and_its_parameter_named(kind: str, name: str, wrong: object) -> None:
-    plugin = registry.find(kind, name)
-    for parameter in plugin.parameters:
-        with pytest.raises(MolebenchError, match=rf"{name}: {parameter} = .*expected") as caught:
-            plugin.resolve({**needed(plugin), parameter: wrong}, "small")
-        assert "\n" not in str(caught.value)
-
-
-@every_plugin
-def test_an_unknown_parameter_is_refused(kind: str, name: str) -> None:
-    with pytest.raises(MolebenchError, match=r"no parameter of .* named 'nonsense'"):
-        registry.find(kind, name).resolve({"nonsense": 1}, "small")
-
-
-# ------------------------------------------------------------------ every attack
+def test_every_kind_that_has_plug_ins_is_asked_more_than_its_card() -> None:
+    assert set(OF) == {kind.rstrip("s") for kind, _ in EVERY}
 
 
 @pytest.fixture(scope="module")
@@ -156,95 +85,12 @@ def patches(fetched: Workspace) -> Dataset:
     return found
 
 
-@pytest.fixture(scope="module")
-def view(patches: Dataset, lite0: FrozenExtractor) -> AttackView:
-    """Twenty photo patches, two of each photograph."""
-    train = patches.splits["train"]
-    index = np.concatenate([np.flatnonzero(train.y == c)[:2] for c in range(10)])
-    return AttackView(train[index], patches.classes, patches.modality, budget=15, extractor=lite0)
-
-
-def shown(view: AttackView, attack: Plugin) -> AttackView:
-    """What this attack may see of a view."""
-    assert attack.card.threat is not None
-    return view if "extractor" in attack.card.threat.knows else replace(view, extractor=None)
-
-
-def built(attack: Plugin) -> Any:
-    """An attack of the tiny profile, with few steps where it has steps."""
-    return attack.build(attack.resolve({"steps": 2} if "steps" in attack.parameters else {}, "tiny"))
-
-
-@pytest.fixture(scope="module")
-def craft(view: AttackView) -> Callable[[str], tuple[Poison, AttackView]]:
-    """Crafts each attack's poison once."""
-
-    @functools.cache
-    def crafted(name: str) -> tuple[Poison, AttackView]:
-        plugin = registry.find("attacks", name)
-        seen = shown(view, plugin)
-        return built(plugin).craft(seen, np.random.default_rng(3)), seen
-
-    return crafted
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_a_poison_keeps_to_its_threat_model_and_budget(
-    name: str, craft: Callable[[str], tuple[Poison, AttackView]]
-) -> None:
-    threat = registry.find("attacks", name).card.threat
-    assert threat is not None
-    poison, seen = craft(name)
-    assert violations(poison, seen, threat) == []
-    assert len(poison) == (15 if "inject" in threat.may else 0)
-    assert all(len(fact) == len(poison) for fact in poison.facts.values())
-    assert all(np.isfinite(fact).all() for fact in poison.facts.values())
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_repeats_itself_changes_nothing_and_draws_from_its_own_stream(
-    name: str, view: AttackView, craft: Callable[[str], tuple[Poison, AttackView]]
-) -> None:
-    first, _ = craft(name)
-    before, generators = view.base.fingerprint, global_generators()
-    again = built(registry.find("attacks", name)).craft(
-        shown(view, registry.find("attacks", name)), np.random.default_rng(3)
-    )
-    assert again.sha256 == first.sha256
-    assert view.base.fingerprint == before
-    assert global_generators() == generators
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_an_attacks_control_is_an_attack_that_may_do_no_more(name: str) -> None:
-    card = registry.find("attacks", name).card
-    if card.control is not None:
-        control = registry.find("attacks", card.control).card
-        assert control.threat is not None
-        assert card.threat is not None
-        assert control.threat.may <= card.threat.may
-        assert set(card.scenarios) <= set(control.scenarios)
-    else:
-        assert "perturb" not in (card.threat or registry.find("attacks", "none").card.threat).may  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("name", list(registry.files("extractors")))
-def test_loading_an_extractor_touches_no_global_generator(name: str, fetched: Workspace) -> None:
-    plugin = registry.find("extractors", name)
-    made = plugin.build(plugin.resolve({}, "tiny"))
-    generators = global_generators()
-    made.load(fetched)
-    assert global_generators() == generators
-
-
-# ------------------------------------------------------------------ every dataset that needs no download
-
-AT_HAND = [name for name in registry.files("datasets") if not registry.find("datasets", name).card.needs]
+# ------------------------------------------------------------------ our datasets
 
 
 @functools.cache
-def loaded(name: str, time: int) -> Dataset:
-    """A dataset, loaded anew each `time`."""
+def loaded(name: str) -> Dataset:
+    """A dataset, loaded where nothing is."""
     nowhere = Path("/nonexistent")
     plugin = registry.find("datasets", name)
     found: Dataset = plugin.build(plugin.resolve({}, "tiny")).load(Workspace(nowhere, nowhere, nowhere, offline=True))
@@ -252,33 +98,13 @@ def loaded(name: str, time: int) -> Dataset:
 
 
 def test_some_datasets_are_at_hand() -> None:
-    assert set(AT_HAND) >= {"digits", "fashion_mnist_mini", "photo_patches"}
-
-
-@pytest.mark.parametrize("name", AT_HAND)
-def test_a_datasets_arrays_are_read_only_and_its_labels_name_classes(name: str) -> None:
-    data = loaded(name, 1)
-    assert data.name == name
-    assert "train" in data.splits
-    assert len(set(data.classes)) == len(data.classes) >= 2
-    for samples in data.splits.values():
-        assert not samples.x.flags.writeable
-        assert not samples.y.flags.writeable
-        assert samples.x.dtype == data.modality.dtype
-        assert set(np.unique(samples.y)) == set(range(len(data.classes)))
-
-
-@pytest.mark.parametrize("name", AT_HAND)
-def test_a_dataset_is_the_same_whenever_it_is_loaded(name: str) -> None:
-    generators = global_generators()
-    assert loaded(name, 1).fingerprints == loaded(name, 2).fingerprints
-    assert loaded(name, 1).files == loaded(name, 2).files
-    assert global_generators() == generators
+    at_hand = {name for name in registry.files("datasets") if not registry.find("datasets", name).card.needs}
+    assert at_hand >= {"digits", "fashion_mnist_mini", "photo_patches"}
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion_mnist_mini"])
 def test_no_image_is_in_both_train_and_test(name: str) -> None:
-    splits = loaded(name, 1).splits
+    splits = loaded(name).splits
     train, test = ({image.tobytes() for image in splits[s].x} for s in ("train", "test"))
     assert len(test) > 300
     assert not train & test

@@ -1,7 +1,5 @@
 """CIFAR-10: small archives in the real binary format, whole and broken, and where the real one is looked for."""
 
-import io
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from molebench.datasets.cifar10 import BATCHES, CIFAR10, FILE, read
 from molebench.errors import MolebenchError
 from molebench.types import Array
 from molebench.workspace import Workspace, sha256
+from tests.archives import tar_gz
 
 NAMES = [name for names in BATCHES.values() for name in names]
 
@@ -37,17 +36,9 @@ def batches() -> dict[str, bytes]:
 
 
 def archive(path: Path, contents: Mapping[str, bytes]) -> Path:
-    """A tar.gz laid out as the official one: a folder, its notes, and the batches in an order of their own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as tar:
-        folder = tarfile.TarInfo("cifar-10-batches-bin")
-        folder.type = tarfile.DIRTYPE
-        tar.addfile(folder)
-        for name, data in {"batches.meta.txt": b"airplane\n", **dict(reversed(list(contents.items())))}.items():
-            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return path
+    """Laid out as the official one: a folder, its notes, and the batches in an order of their own."""
+    files = {"batches.meta.txt": b"airplane\n", **dict(reversed(list(contents.items())))}
+    return tar_gz(path, "cifar-10-batches-bin", files)
 
 
 def test_batches_are_read_in_their_numbers_order_whatever_the_archive_s(tmp_path: Path) -> None:
@@ -135,7 +126,7 @@ def test_the_archive_is_found_in_the_data_folder_and_among_the_downloads(
 
 def test_an_archive_that_is_not_the_published_one_is_refused(workspace: Workspace) -> None:
     archive(workspace.data / FILE, batches())
-    with pytest.raises(MolebenchError, match=r"is not the published archive: \d+ bytes .* expected 170052171 bytes"):
+    with pytest.raises(MolebenchError, match=r"is not the published file: \d+ bytes .* expected 170052171 bytes"):
         CIFAR10().load(workspace)
 
 

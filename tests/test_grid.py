@@ -211,6 +211,30 @@ def test_one_cell_written_twice_is_one_cell(text: str, written: Callable[[str], 
     assert lines[-1] == "1 cells, 0 done"
 
 
+PAPER = f"""
+victim: {VICTIM}
+attack: noise
+set: {{attack.psnr: [20, 30]}}
+published:
+  {{source: A paper, table: Table 1, decimals: 3, attack: noise, rows: [{{dataset: Photos, ours: {{photo_patches: }},
+  victim: {VICTIM}, set: {{attack.psnr: 20}}, figures: {{accuracy_clean: 0.5}}}}]}}
+"""
+
+
+def test_a_published_row_names_the_cell_that_the_sweep_runs(written: Callable[[str], Path]) -> None:
+    sweep = load_sweep(written(PAPER))
+    assert sweep.published
+    cell = sweep.published_cell(sweep.published.rows[0], "noise", "photo_patches", 0)
+    assert resolve(cell).key in {resolve(c).key for c in sweep.cells()}
+    assert cell.parameters == {"attack.psnr": 20}
+
+
+def test_a_control_has_no_parameter_of_the_attack_alone(written: Callable[[str], Path]) -> None:
+    sweep = load_sweep(written(PAPER.replace("attack: noise\n", "attack: [noise, unperturbed]\n", 1)))
+    assert sweep.published
+    assert sweep.published_cell(sweep.published.rows[0], "unperturbed", "photo_patches", 0).parameters == {}
+
+
 BAD = {
     "no file": (None, "cannot read sweep"),
     "empty": ("", "holds no mapping"),
@@ -239,6 +263,15 @@ BAD = {
     "a value out of range": (f"victim: {VICTIM}\nattack: noise\nset: {{attack.psnr: [30, -1]}}", "float > 0"),
     "not a number": (f"victim: {VICTIM}\nattack: noise\nset: {{attack.psnr: .nan}}", "psnr"),
     "a nested value": (f"victim: {VICTIM}\nattack: noise\nset: {{attack.psnr: [[20]]}}", "psnr"),
+    "a published figure nobody knows": (PAPER.replace("accuracy_clean", "acc_clean"), "no figure named 'acc_clean'"),
+    "a published key nobody knows": (PAPER.replace("decimals: 3", "decimals: 3, decimal: 3"), "keys are source"),
+    "a row's key nobody knows": (PAPER.replace("victim: al", "vctim: al").replace("vctim", "victim", 1), "vctim"),
+    "a published number in words": (PAPER.replace("0.5", "half"), "figures.accuracy_clean"),
+    "a published number that is none": (PAPER.replace("0.5", ".nan"), "figures.accuracy_clean"),
+    "no published rows": (PAPER.split("[{dataset")[0] + "[]}", "published.rows"),
+    "published as a list": (f"victim: {VICTIM}\nattack: noise\npublished: [0.5]", "published"),
+    "a published attack that is not swept": (PAPER.replace("attack: noise, rows", "attack: none, rows"), "none of"),
+    "a published row about two cells": (PAPER.replace(" set: {attack.psnr: 20},", ""), "which attack.psnr"),
     "no text": ("\x00\x01", "is not YAML"),
 }
 

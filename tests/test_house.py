@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-from tests.conftest import ROOT, molebench
+from tests.conftest import ROOT
 
 
 def test_ruff_finds_nothing() -> None:
@@ -21,22 +21,6 @@ def test_the_code_is_formatted() -> None:
 def test_mypy_strict_finds_nothing() -> None:
     done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-
-
-def test_the_readme_s_attack_example_is_a_whole_attack() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
-    example = re.search(r"```python\n(\"\"\".*?)```", text, re.DOTALL)
-    assert example, "README shows no attack in one file"
-    file = ROOT / "attacks" / "readme_example_of_a_test.py"
-    file.write_text(example.group(1), "utf-8")
-    try:
-        listed = molebench("list", "attacks")
-        assert file.stem in listed.stdout
-        ran = molebench("describe", file.stem)
-        assert ran.returncode == 0, ran.stderr
-        assert "n_poison" in ran.stdout
-    finally:
-        file.unlink()
 
 
 def test_the_makefile_and_ci_run_the_commands_that_the_readme_names() -> None:

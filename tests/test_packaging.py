@@ -52,10 +52,12 @@ def test_the_wheel_holds_nothing_but_molebench(wheel: Path) -> None:
 
 def test_the_wheel_carries_every_plug_in_and_its_data(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"molebench/templates/new/{kind}.py.txt" for kind in ("attack", "victim", "defense", "dataset")} <= inside
     for kind in ("attacks", "victims", "defenses", "datasets", "benchmarks"):
         for file in (ROOT / kind).iterdir():
             if file.suffix in (".py", ".yaml", ".npz"):
                 assert f"molebench/{kind}/{file.name}" in inside
+    assert {f"molebench/leaderboard/{f}" for f in ("build.py", "templates/index.html.j2", "static/style.css")} <= inside
 
 
 def test_a_smoke_sweep_runs_from_the_wheel_in_another_directory(
@@ -66,6 +68,8 @@ def test_a_smoke_sweep_runs_from_the_wheel_in_another_directory(
     smoke = installed / "molebench" / "benchmarks" / "smoke.yaml"
     words = ["-m", "molebench", "sweep", str(smoke), "--store", str(tmp_path / "store")]
     assert "4 cells done, 0 failed" in from_wheel(installed, tmp_path, words, fetched.cache)
+    words = ["-m", "molebench", "leaderboard", "build", "--store", str(tmp_path / "store"), "--out", "site"]
+    assert "4 records: site/index.html" in from_wheel(installed, tmp_path, words, fetched.cache)
 
 
 def test_the_embedded_fashion_mnist_loads_from_the_wheel(installed: Path, tmp_path: Path, fetched: Workspace) -> None:

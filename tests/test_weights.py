@@ -21,6 +21,7 @@ from molebench.errors import MolebenchError
 from molebench.extractors import efficientnet_lite0, resnet50
 from molebench.extractors.efficientnet_lite0 import EfficientNetLite0
 from molebench.extractors.resnet50 import ResNet50
+from molebench.progress import Progress, silent
 from molebench.sources import SourceFailed
 from molebench.weights import Recipe, State, Unreadable
 from molebench.workspace import Workspace
@@ -42,7 +43,8 @@ class Shelf:
     content: bytes | None = None
     asked: list[Path] = field(default_factory=list)
 
-    def fetch(self, target: Path) -> None:
+    def fetch(self, target: Path, progress: Progress = silent) -> None:
+        del progress
         self.asked.append(target)
         if self.content is None:
             raise SourceFailed("the shelf is empty")

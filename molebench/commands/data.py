@@ -1,44 +1,47 @@
-"""Data and weights, and the machine they are on: `data fetch`, `doctor`."""
+"""Data and weights, and the machine they are on: `data fetch`, `data verify`, `doctor`."""
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from molebench.commands.shared import AsJson, Offline, opened, plain_errors
-from molebench.errors import unknown
+from molebench.errors import MolebenchError
 
-if TYPE_CHECKING:
-    from molebench.workspace import Workspace
+Names = Annotated[list[str] | None, typer.Argument(help="Datasets and extractors.", show_default=False)]
+ForSweep = Annotated[Path | None, typer.Option("--for", help="A sweep: all that its cells need.", show_default=False)]
 
-app = typer.Typer(help="Get data and weights.", no_args_is_help=True)
+app = typer.Typer(help="Get and check data and weights.", no_args_is_help=True)
 
 
 @app.command()
 @plain_errors
-def fetch(names: list[str], offline: Offline = False) -> None:
+def fetch(names: Names = None, sweep: ForSweep = None, offline: Offline = False) -> None:
     """Get datasets and extractor weights, so that later runs need no connection."""
-    from molebench import registry
+    from molebench import holdings
 
+    if not names and not sweep:
+        raise MolebenchError("data fetch: nothing is named; name datasets or extractors, or give --for FILE.yaml")
     workspace = opened(offline=offline)
-    there = {n: kind for kind in ("datasets", "extractors") for n in registry.files(kind)}
-    for name in names:
-        if name not in there:
-            raise unknown("dataset or extractor", name, there)
-    for name in names:
-        typer.echo(fetched(there[name], name, workspace))
+    wanted = holdings.named(names or []) + (holdings.needed(sweep) if sweep else [])
+    for one in wanted:
+        typer.echo(one.get(workspace))
 
 
-def fetched(kind: str, name: str, workspace: "Workspace") -> str:
-    """Gets one dataset or extractor and says what it is."""
-    from molebench import registry
+@app.command()
+@plain_errors
+def verify(names: Names = None) -> None:
+    """Check what was got against the known checksums; changes nothing and makes no connection."""
+    from molebench import holdings
 
-    plugin = registry.find(kind, name)
-    loaded = plugin.build(plugin.resolve({}, "small")).load(workspace)
-    if kind == "extractors":
-        return f"{name}: weights from {loaded[1].source}, sha256 {loaded[1].sha256}"
-    sizes = ", ".join(f"{split} {len(samples)}" for split, samples in loaded.splits.items())
-    return f"{name}: {sizes}, {len(loaded.classes)} classes"
+    damaged = 0
+    for found in holdings.examined(names or [], opened(offline=True)):
+        damaged += found.state == "DAMAGED"
+        typer.echo(f"{found.state:<8}{found.what}: {found.says}")
+    if damaged:
+        typer.echo(f"molebench: {damaged} damaged; each line says what to do", err=True)
+        raise typer.Exit(4)
 
 
 @plain_errors

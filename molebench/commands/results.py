@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from molebench.commands.shared import StoreDir, opened, plain_errors
+from molebench.commands.shared import Plugins, StoreDir, opened, plain_errors
 from molebench.errors import MolebenchError
 
 
@@ -13,18 +13,30 @@ from molebench.errors import MolebenchError
 def report(
     file: Annotated[Path | None, typer.Argument(help="A sweep; without it, every record.")] = None,
     form: Annotated[str, typer.Option("--format", help="md, html, csv, latex or plain.")] = "md",
+    plugin: Plugins = None,
     store: StoreDir = None,
 ) -> None:
-    """A table of the records in the store: one row a cell, averaged over its seeds."""
+    """A table of the records in the store: one row a cell, averaged over its seeds.
+
+    A sweep that holds published numbers gets a line for each of them, measured beside published, with a verdict.
+    """
     from molebench import report as tables
     from molebench import sweeping
+    from molebench.grid import load_sweep
     from molebench.store import Store
 
     workspace = opened(store)
+    if file and (published := (swept := load_sweep(file)).published):
+        from molebench import beside
+
+        typer.echo(beside.report(swept, published, file, workspace, form))
+        return
     if file:
-        records = [p.record for p in sweeping.planned(file, workspace) if p.record]
+        plan = sweeping.planned(file, workspace)
+        records, stale = [p.record for p in plan if p.record], {p.key for p in plan if p.stale}
     else:
         records = list(Store(workspace.store).records())
+        stale = {r.key for r in records if tables.edited(r)}
     if not records:
         raise MolebenchError(f"no record below {workspace.store}; make one with molebench run, or name another --store")
-    typer.echo(tables.store_table(records, form))
+    typer.echo(tables.store_table(records, form, stale))

@@ -1,18 +1,21 @@
 """`run` and `sweep`: one cell, several seeds of it, or a grid."""
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from molebench.commands.shared import AsJson, Offline, Settings, StoreDir, opened, plain_errors
+from molebench.commands.shared import AsJson, Offline, Plugins, Settings, StoreDir, opened, plain_errors
 from molebench.errors import MolebenchError, unknown
 
 if TYPE_CHECKING:
     from molebench.grid import Cell
     from molebench.record import Record
     from molebench.workspace import Workspace
+
+NoPlots = Annotated[bool, typer.Option("--no-plots", help="Draw no pictures into the records' folders.")]
 
 
 @plain_errors
@@ -25,16 +28,23 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
     trials: Annotated[int, typer.Option(min=1, help="Seeds to run: seed, seed + 1, ...")] = 1,
     settings: Settings = None,
+    plugin: Plugins = None,
     store: StoreDir = None,
     offline: Offline = False,
     as_json: AsJson = False,
+    no_plots: NoPlots = False,
 ) -> None:
     """Run one cell, or several seeds of it, and print its figures."""
     cells = [
         named_cell(attack, victim, dataset, defense or [], profile, seed + i, settings or []) for i in range(trials)
     ]
     workspace = opened(store, offline)
-    records = [finished(cell, workspace) for cell in cells]
+    records: list[Record] = []
+    folders: dict[Path, list[str]] = {}
+    for cell in cells:
+        records.append(finished(cell, workspace))
+        folders |= {} if no_plots else pictured(records[-1:], workspace)
+    folders |= {} if no_plots else pictured_groups(records, workspace)
     if as_json:
         typer.echo(json.dumps([r.plain() for r in records]))
         return
@@ -47,6 +57,8 @@ def run(
         typer.echo(f"warning: {warning}")
     for record in records:
         typer.echo(f"record: {Store(workspace.store).cell(record.key) / 'record.json'}")
+    for folder, names in folders.items():
+        typer.echo(f"pictures: {folder} ({', '.join(names)})")
 
 
 def named_cell(
@@ -83,13 +95,41 @@ def finished(cell: "Cell", workspace: "Workspace") -> "Record":
     return run_cell(cell, workspace)
 
 
+def pictured(records: Sequence["Record"], workspace: "Workspace") -> dict[Path, list[str]]:
+    """Draws the pictures that cells lack; the names of those that are there, by folder."""
+    from molebench import pictures
+    from molebench.store import Store
+
+    store = Store(workspace.store)
+    return by_folder(file for record in records for file in pictures.of_cell(record, store))
+
+
+def pictured_groups(records: Sequence["Record"], workspace: "Workspace") -> dict[Path, list[str]]:
+    """The same for cells that differ in seed only, together."""
+    from molebench import pictures, report
+    from molebench.store import Store
+
+    store = Store(workspace.store)
+    return by_folder(file for group in report.grouped(records) for file in pictures.of_seeds(group, store))
+
+
+def by_folder(files: Iterable[Path]) -> dict[Path, list[str]]:
+    """File names by folder, in order."""
+    found: dict[Path, list[str]] = {}
+    for file in files:
+        found.setdefault(file.parent, []).append(file.name)
+    return found
+
+
 @plain_errors
 def sweep(
     file: Path,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
+    plugin: Plugins = None,
     store: StoreDir = None,
     offline: Offline = False,
     as_json: AsJson = False,
+    no_plots: NoPlots = False,
 ) -> None:
     """Run a grid of cells from a YAML file, one after the other; what is done already is skipped."""
     from molebench import sweeping
@@ -101,6 +141,9 @@ def sweep(
         typer.echo(f"{len(plan)} cells, {sum(p.done for p in plan)} done")
         return
     done, failed = sweeping.swept(plan, workspace)
+    if not no_plots:
+        pictured(done, workspace)
+        pictured_groups(done, workspace)
     if as_json:
         typer.echo(json.dumps([r.plain() for r in done]))
     else:

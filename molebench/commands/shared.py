@@ -19,6 +19,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="part.parameter=value; repeatable.")]
 
 
+def _use(paths: list[Path] | None) -> list[Path] | None:
+    """What --plugin does: names the files in the environment, where lookups and worker processes find them."""
+    from molebench import places
+
+    try:
+        places.use(paths or [])
+    except MolebenchError as error:
+        raise typer.BadParameter(str(error)) from error
+    return paths
+
+
+# nothing more is done with its value: every look-up reads the environment
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="File of a plug-in of your own; repeatable.", callback=_use, show_default=False),
+]
+
+
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
     """One line on stderr and an exit code for what a user or the machine did; nothing is hidden otherwise."""
 

@@ -7,9 +7,11 @@ and batch-norm epsilon 1e-3: with those the two networks' outputs are equal; tim
 Reference: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019.
 """
 
+import copy
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path as File
+from typing import Any
 
 import timm
 import torch
@@ -58,7 +60,8 @@ class EfficientNetLite0:
         """The extractor, uint8-range images to [n, 1280], and its weights."""
         body = network()
         weights = RECIPE.get(self.weights, body, workspace)
-        return FrozenExtractor(folded(weights.into(body)), MEAN, STD), weights
+        trained = blocks(weights.into(body))
+        return FrozenExtractor(folded(copy.deepcopy(body)), MEAN, STD, blocks=trained), weights
 
 
 def network() -> nn.Module:
@@ -66,6 +69,14 @@ def network() -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # initial values are drawn, and overwritten
         body: nn.Module = timm.create_model("tf_efficientnet_lite0", num_classes=0)
     return body
+
+
+def blocks(body: Any) -> tuple[nn.Module, ...]:
+    """The network as parts that follow one another: the stem, seven stages (the last convolution with the last of
+    them), and the pooling.
+    """
+    last = nn.Sequential(body.blocks[-1], body.conv_head, body.bn2)
+    return nn.Sequential(body.conv_stem, body.bn1), *body.blocks[:-1], last, body.global_pool
 
 
 def read(path: File) -> State:

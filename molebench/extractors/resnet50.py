@@ -8,6 +8,7 @@ v' = v + e - 1e-5, so that any source loads into the same network.
 Reference: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
 """
 
+import copy
 import gzip
 import io
 import json
@@ -72,7 +73,8 @@ class ResNet50:
         """The extractor, uint8-range images to [n, 2048], and its weights."""
         body = network()
         weights = RECIPE.get(self.weights, body, workspace)
-        return FrozenExtractor(folded(weights.into(body)), MEAN_BGR, (1.0, 1.0, 1.0), "bgr"), weights
+        trained, std = blocks(weights.into(body)), (1.0, 1.0, 1.0)
+        return FrozenExtractor(folded(copy.deepcopy(body)), MEAN_BGR, std, "bgr", trained), weights
 
 
 def network() -> nn.Module:
@@ -82,6 +84,12 @@ def network() -> nn.Module:
     for stage in (body.layer2, body.layer3, body.layer4):
         stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)  # type: ignore[index, union-attr]
     return body
+
+
+def blocks(body: Any) -> tuple[nn.Module, ...]:
+    """The network as parts that follow one another: the stem, four stages, and the pooling."""
+    stem = nn.Sequential(body.conv1, body.bn1, body.act1, body.maxpool)
+    return stem, body.layer1, body.layer2, body.layer3, body.layer4, body.global_pool
 
 
 def read(path: File) -> State:

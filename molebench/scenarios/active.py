@@ -19,14 +19,15 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-from molebench import metrics
 from molebench.cards import Count, Positive, Share, Whole
 from molebench.collision import distances, extracted
 from molebench.errors import CellFailed, MolebenchError
 from molebench.heads import HeadSpec
-from molebench.hooks import Pipeline
-from molebench.metrics import Metric
+from molebench.hooks import Pipeline, sees
+from molebench.provenance import metered
 from molebench.rng import stream
+from molebench.scenarios.active_figures import figures
+from molebench.scenarios.illustration import illustration
 from molebench.scenarios.query_loop import Arm, Budget, Items, Loop, items
 from molebench.stages import Arrays
 from molebench.trial import Actor, ArmOutcome, Outcome, Trial
@@ -113,20 +114,6 @@ def shares(available: Int[Array, " k"], total: int) -> Int[Array, " k"]:
     return found
 
 
-def success_rate(arm: Arm, poisons: int) -> float:
-    """Poisons among the labels bought, of as many as could be (the paper's 'attack success rate')."""
-    return float(arm.poisoned.sum()) / max(min(len(arm.queried), poisons), 1)
-
-
-def random_success_rate(poisons: int, queries: int, clean_pool: int, seed_size: int) -> float:
-    """The success rate of random queries: max(poisons, queries) / (clean pool - seed labels).
-
-    The paper's poisons / (clean pool - seed labels) where there are as many poisons as queries, as in its table;
-    with fewer poisons the success rate's denominator is smaller, and chance rises with it.
-    """
-    return max(poisons, queries) / max(clean_pool - seed_size, 1)
-
-
 def play(trial: Trial) -> Outcome:
     """One cell: split, features, poison and its control's, every arm, and the figures that follow from them."""
     train, splits = trial.dataset.splits["train"], split(trial.dataset, trial.victim, trial.seed)
@@ -146,11 +133,12 @@ def play(trial: Trial) -> Outcome:
     for name, extra in injected.items():
         mixed = joined(pool, extra)
         z_extra = features(trial, extra.x, "features of poison") if len(extra) else z["pool"][:0]
-        z_mixed = np.concatenate([z["pool"], z_extra])
+        z[name], z_mixed = z_extra, np.concatenate([z["pool"], z_extra])
         arms[f"{name}_undefended"] = played(trial, items(mixed, z_mixed, len(extra)), test, Pipeline(), (), name)
         if trial.defenses.acts and name != "control":
             arms[f"{name}_defended"] = defended(trial, mixed, len(extra), parts["test2"], f"{name}, defended")
     facts = {**poison.facts, **distances(poison.samples.x, view.base[poison.base].x, view.modality)}
+    shown = {"pool": (z["pool"], pool.y), **{name: (z[name], extra.y) for name, extra in injected.items()}}
     return Outcome(
         y=test.y,
         arms={name: outcome(arm) for name, arm in arms.items()},
@@ -160,6 +148,7 @@ def play(trial: Trial) -> Outcome:
         splits={name: part.fingerprint for name, part in parts.items()},
         sizes={name: len(part) for name, part in parts.items()},
         poison_facts=facts,
+        illustration=illustration(view.base, poison, facts, shown, trial.seed),
     )
 
 
@@ -218,6 +207,7 @@ def played(
 ) -> Arm:
     """One arm, from the cache where the same learner has met the same items before."""
     victim: ActiveLearner = trial.victim
+    extractor = trial.extractor if any("extractor" in sees(d) for _, d in defenses.defenses) else None
     inputs = {
         "pool": fingerprint(pool.z, pool.y, pool.poison),
         "test": fingerprint(test.z, test.y),
@@ -225,6 +215,7 @@ def played(
         "seed": trial.seed,
         "defenses": list(defense_identity),
         "x": fingerprint(pool.x, test.x) if defense_identity else "",
+        "extractor": trial.extractor_identity if extractor else {},
         "code": trial.code,
         "versions": dict(trial.versions),
     }
@@ -232,11 +223,14 @@ def played(
 
     def compute() -> Arrays:
         k = len(trial.dataset.classes)
-        with trial.progress(f"queries ({name})", victim.queries) as advance:
-            loop = Loop(victim.spec, victim.budget, pool, test, k, trial.seed, model_seed, defenses)
-            return vars(loop.play(advance))
+        with trial.progress(f"queries ({name})", victim.queries) as advance, metered() as cost:
+            loop = Loop(victim.spec, victim.budget, pool, test, k, trial.seed, model_seed, defenses, extractor)
+            arm = loop.play(advance)
+        return {**vars(arm), "seconds": np.array(cost.seconds), "mib": np.array(cost.peak_mib)}
 
-    return Arm(**trial.stages.get("arms", inputs, compute, f"arm {name}"))
+    found = trial.stages.get("arms", inputs, compute, f"arm {name}")
+    seconds, mib = float(found.pop("seconds")), float(found.pop("mib"))
+    return Arm(**found, seconds=seconds, mib=mib)
 
 
 def defended(trial: Trial, mixed: Samples, poisons: int, test: Samples, name: str) -> Arm:
@@ -260,52 +254,7 @@ def transformed(trial: Trial, x: Array, when: str, k: int) -> Array:
 
 def outcome(arm: Arm) -> ArmOutcome:
     """An arm as the record keeps it: predictions, and by training labels, poisons and accuracy."""
-    bought = np.cumsum(np.concatenate([[0], arm.poisoned]))
-    return ArmOutcome(
-        arm.predicted,
-        {"queries": arm.spent, "labels": arm.labels, "poisons": bought[arm.spent], "accuracy": arm.accuracy},
-    )
-
-
-def figures(
-    trial: Trial, y: Array, arms: Mapping[str, Arm], poison: Poison, facts: Mapping[str, Array], clean_pool: int
-) -> dict[str, Metric]:
-    """Every metric of the scenario, from the arms' predictions."""
-    k, rng = len(trial.dataset.classes), stream(trial.seed, "bootstrap")
-    clean, hit = arms["clean_undefended"], arms["poisoned_undefended"]
-    found = metrics.deltas(y, clean.predicted, hit.predicted, k, rng)
-    found["accuracy_clean"] = metrics.accuracy("accuracy_clean", y, clean.predicted, rng)
-    found["accuracy_poisoned"] = metrics.accuracy("accuracy_poisoned", y, hit.predicted, rng)
-    found["accuracy_seed_only"] = metrics.accuracy("accuracy_seed_only", y, clean.seed_predicted, rng)
-    if control := arms.get("control_undefended"):
-        found["accuracy_control"] = metrics.accuracy("accuracy_control", y, control.predicted, rng)
-        found |= metrics.renamed(metrics.deltas(y, control.predicted, hit.predicted, k, rng), "_vs_control")
-    if len(poison):
-        chance = random_success_rate(len(poison), len(hit.queried), clean_pool, trial.victim.seed_size)
-        found["success_rate"] = metrics.count("success_rate", success_rate(hit, len(poison)))
-        found["random_success_rate"] = metrics.count("random_success_rate", chance)
-        for name in ("collision_ratio", "psnr"):
-            if name in facts:
-                found[name] = metrics.over_items(name, facts[name], rng)
-    return found | defended_figures(y, arms, k, len(poison), rng)
-
-
-def defended_figures(
-    y: Array, arms: Mapping[str, Arm], k: int, poisons: int, rng: np.random.Generator
-) -> dict[str, Metric]:
-    """What a defense costs and saves; nothing where there is none."""
-    if "poisoned_defended" not in arms:
-        return {}
-    clean, kept = arms["clean_undefended"].predicted, arms["poisoned_defended"].predicted
-    own = arms["clean_defended"].predicted
-    found = metrics.renamed(metrics.deltas(y, clean, kept, k, rng), "_defended")
-    found |= metrics.renamed(metrics.deltas(y, own, kept, k, rng), "_defended_own")
-    cost = metrics.deltas(y, clean, own, k, rng)["delta_total"]
-    hit = arms["poisoned_undefended"].predicted
-    if back := metrics.recovery(y, clean, hit, kept, rng):
-        found["recovery"] = back
-    found["success_rate_defended"] = metrics.count(
-        "success_rate_defended", success_rate(arms["poisoned_defended"], poisons)
-    )
-    found["clean_cost"] = Metric(cost.value, cost.low, cost.high, metrics.definition("clean_cost"))
-    return found
+    bought = np.cumsum(np.concatenate([[0], arm.poisoned]))[arm.spent]
+    share = np.diff(bought, prepend=0) / np.maximum(np.diff(arm.spent, prepend=0), 1)  # of each round's labels
+    trace = {"queries": arm.spent, "labels": arm.labels, "poisons": bought, "poison_share": share}
+    return ArmOutcome(arm.predicted, {**trace, "accuracy": arm.accuracy})

@@ -3,10 +3,11 @@
 One `Loop` plays one arm. It alone knows which items are poisons; defenses act on it through `hooks`.
 """
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from molebench.errors import MolebenchError
 from molebench.heads import Head, HeadSpec, entropy, fit
-from molebench.hooks import Pipeline, View
+from molebench.hooks import Pipeline, Sees, View
+from molebench.metrics import auroc
 from molebench.rng import stream, torch_stream
 from molebench.types import Array, Samples, fingerprint
 
@@ -59,6 +61,8 @@ class Arm:
     predicted, seed_predicted: class of each test item after all queries, and with the seed labels alone.
     queried: pool index of every label bought, in order. poisoned: which of those were poisons.
     spent, labels, accuracy: labels bought, labels owned and test accuracy after each training.
+    filtered: a row for each judgement of the filters: labels bought by then, items and poisons judged, items and
+    poisons removed, and the AUROC of its score (NaN where nothing can be told apart). seconds, mib: what it cost.
     """
 
     predicted: Int[Array, " m"]
@@ -68,6 +72,9 @@ class Arm:
     spent: Int[Array, " t"]
     labels: Int[Array, " t"]
     accuracy: Float[Array, " t"]
+    filtered: Float[Array, "f 6"]
+    seconds: float = 0.0
+    mib: float = 0.0
 
 
 @runtime_checkable
@@ -126,7 +133,11 @@ class Defended:
         order = loop.shuffled("fit order", np.arange(len(pool) + len(test)))
         x, z = np.concatenate([pool.x, test.x])[order], np.concatenate([pool.z, test.z])[order]
         labelled = {"labelled_x": pool.x[used], "labelled_z": pool.z[used], "labelled_y": pool.y[used]}
-        p = loop.defenses.one("fit", lambda: View(x, z, loop.k, **labelled), self.turn)
+
+        def view(sees: Sees) -> View:
+            return View(x, z, loop.k, **labelled, extractor=loop.shown(sees))
+
+        p = loop.defenses.one("fit", view, self.turn)
         if p is None:
             raise MolebenchError("no defense replaces 'fit'")
         unshuffled = np.empty_like(p)
@@ -146,8 +157,10 @@ class Loop:
     seed: int
     model_seed: int
     defenses: Pipeline
+    extractor: Callable[..., Any] | None = None
     owned: list[int] = field(default_factory=list)
     queried: list[int] = field(default_factory=list)
+    filtered: list[tuple[float, ...]] = field(default_factory=list)
 
     def play(self, advance: Callable[[int], None]) -> Arm:
         """All rounds, from the seed set to the last training."""
@@ -166,7 +179,10 @@ class Loop:
         queried = np.array(self.queried, dtype=np.int64)
         accuracy = np.array([(p == self.test.y).mean() for p in predicted])
         poisoned = self.pool.poison[queried]
-        return Arm(predicted[-1], predicted[0], queried, poisoned, np.array(spent), np.array(labels), accuracy)
+        filtered = np.array(self.filtered, dtype=np.float64).reshape(-1, 6)
+        return Arm(
+            predicted[-1], predicted[0], queried, poisoned, np.array(spent), np.array(labels), accuracy, filtered
+        )
 
     @property
     def turn(self) -> int:
@@ -182,10 +198,45 @@ class Loop:
         """The same items in an order that tells nothing; what two arms share comes in the same relative order."""
         return which[np.argsort(stream(self.seed, name, self.secret, self.turn).random(len(which)), kind="stable")]
 
-    def view(self, which: Array, p: Array | None = None, y: Array | None = None, count: int = 0) -> View:
-        """What a defense may see of some pool items at this moment."""
+    def shown(self, sees: Sees) -> Callable[..., Any] | None:
+        """A copy of the extractor for a defense that sees it: what that does to its copy harms nobody."""
+        return copy.deepcopy(self.extractor) if "extractor" in sees else None
+
+    def view(self, which: Array, sees: Sees, p: Array | None = None, labelled: bool = False, count: int = 0) -> View:
+        """What a defense may see of some pool items at this moment; labels where they are bought or privileged."""
         pool, own = self.pool, self.shuffled("labelled order", np.array(self.owned))
-        return View(pool.x[which], pool.z[which], self.k, y, p, pool.x[own], pool.z[own], pool.y[own], count)
+        return View(
+            pool.x[which],
+            pool.z[which],
+            self.k,
+            y=pool.y[which] if labelled or "labels" in sees else None,
+            p=p,
+            labelled_x=pool.x[own],
+            labelled_z=pool.z[own],
+            labelled_y=pool.y[own],
+            count=count,
+            extractor=self.shown(sees),
+            poison=pool.poison[which] if "ground_truth" in sees else None,
+        )
+
+    def passing(self, moment: str, which: Array, labelled: bool = False) -> Array:
+        """The items that the filters of this moment let through, the judgement noted."""
+        if not self.defenses.has(moment):
+            return which
+
+        def view(sees: Sees) -> View:
+            return self.view(which, sees, labelled=labelled)
+
+        keep = self.defenses.mask(moment, view, len(which), self.turn)
+        score = self.defenses.suspicion(moment, view, len(which), self.turn)
+        self.filtered.append(self.judgement(which, keep, ~keep if score is None else score))
+        return which[keep]
+
+    def judgement(self, which: Array, keep: Array, score: Array) -> tuple[float, ...]:
+        """A row of Arm.filtered."""
+        poison = self.pool.poison[which]
+        counts = (self.turn, len(which), poison.sum(), (~keep).sum(), (poison & ~keep).sum())
+        return (*(float(count) for count in counts), auroc(score.astype(np.float64), poison))
 
     def query(self, model: Model, order: Array) -> list[int]:
         """The pool items to label next: of highest entropy, or what a defense selects; none where none is left."""
@@ -194,32 +245,29 @@ class Loop:
         free = order[~taken[order]]
         if not len(free):
             return []
-        free = free[self.defenses.mask("screen_pool", lambda: self.view(free), len(free), self.turn)]
+        free = self.passing("screen_pool", free)
         count = min(self.budget.batch, self.budget.queries - len(self.queried), len(free))
         p = model.on_pool(free)
-        chosen = self.defenses.one("select", lambda: self.view(free, p, count=count), self.turn)
+        chosen = self.defenses.one("select", lambda sees: self.view(free, sees, p, count=count), self.turn)
         if chosen is None:
             chosen = least_certain(p, count)
         return [int(i) for i in free[chosen]]
 
     def kept(self, bought: list[int]) -> list[int]:
         """The newly labelled items that the defenses let in."""
-        new = self.shuffled("bought order", np.array(bought))
         if not self.defenses.has("after_label"):
             return bought
-        keep = self.defenses.mask("after_label", lambda: self.view(new, y=self.pool.y[new]), len(new), self.turn)
-        return [int(i) for i in new[keep]]
+        new = self.passing("after_label", self.shuffled("bought order", np.array(bought)), labelled=True)
+        return [int(i) for i in new]
 
     def train(self, last: Model | None) -> Model:
         """A new model, trained from scratch on what is owned; the last one where a defense rejects it."""
-        own = np.array(self.owned)
+        used = np.array(self.owned)
         if self.defenses.has("filter_train"):  # the seed set comes first, and it is clean
-            own = self.shuffled("training order", own)
-        keep = self.defenses.mask("filter_train", lambda: self.view(own, y=self.pool.y[own]), len(own), self.turn)
-        used = own[keep]
+            used = self.passing("filter_train", self.shuffled("training order", used), labelled=True)
         model = Defended(self, used, self.turn) if self.defenses.has("fit") else self.plain(used)
         if last is None or self.defenses.accepts(
-            lambda: self.view(used, model.on_pool(used), self.pool.y[used]), self.turn
+            lambda sees: self.view(used, sees, model.on_pool(used), labelled=True), self.turn
         ):
             return model
         return last
@@ -238,7 +286,7 @@ class Loop:
         if self.defenses.has("predict"):  # a dataset may be sorted by class
             order = self.shuffled("test order", np.arange(len(p)))
             view = View(self.test.x[order], self.test.z[order], self.k, p=p[order])
-            changed = self.defenses.one("predict", lambda: view, self.turn)
+            changed = self.defenses.one("predict", lambda sees: replace(view, extractor=self.shown(sees)), self.turn)
             p = p if changed is None else changed[np.argsort(order)]
         return p.argmax(axis=1).astype(np.int64)
 
