@@ -1,8 +1,8 @@
 """Unfreeze: trains the feature extractor together with the head, so that the point of collision moves.
 
 A collision holds for the published weights only. At every training the learner starts from them again: the head is
-trained alone on the frozen features (warm-up), then `steps` mini-batches train head and extractor, Adam with a step of
-its own for each and a half cosine down to 0. Poisons come with true labels, so that they are adversarial training data.
+trained alone on the frozen features (warm-up), then head and extractor together for `epochs` passes, Adam with a step
+of its own for each and a half cosine down to 0. Poisons come with true labels, so that they are adversarial training data.
 The head is linear (NN1) whatever the victim's.
 
 scope 'block' trains the last block alone, what lies below is computed once; measured, that does not undo a collision
@@ -13,6 +13,7 @@ Reference: Mueller, Boettinger, "Adversarial Vulnerability of Active Transfer Le
 arXiv:2101.10792, section IV-E; every number here is ours, the paper gives none.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,19 +39,21 @@ Layers = tuple[Tensor, ...]
     paper="Mueller and Boettinger, arXiv:2101.10792, section IV-E",
     scenarios=("active",),
     sees=("extractor",),
-    profiles={"tiny": {"steps": 20}},
-    cost="steps * batch training passes and the whole pool's extraction at every training: minutes instead of seconds",
+    profiles={"tiny": {"epochs": 1, "steps": 5}},
+    cost="training passes through the extractor and the whole pool's extraction, at every training",
 )
 @dataclass(frozen=True)
 class Unfreeze:
-    """scope: what is trained beside the head, the last block or all blocks. steps: mini-batches of a training.
-    batch: images of each. lr: Adam's step for the extractor. head_lr: the same for the head. warmup: most epochs of
-    the head alone. dropout: share of features dropped. batch_norm: ImageNet's statistics, or the batch's.
-    after: labels owned before the extractor is trained at all.
+    """scope: what is trained beside the head, the last block or all blocks. epochs: passes over the labelled items.
+    steps: fewest mini-batches of a training, where these passes have fewer. batch: images of each. lr: Adam's step
+    for the extractor. head_lr: the same for the head. warmup: most epochs of the head alone. dropout: share of
+    features dropped. batch_norm: ImageNet's statistics, or the batch's. after: labels owned before the extractor is
+    trained at all.
     """
 
     scope: Literal["block", "all"] = "all"
-    steps: Count = 150
+    epochs: Count = 15
+    steps: Count = 60
     batch: Count = 32
     lr: Positive = 1e-4
     head_lr: Positive = 1e-3
@@ -81,14 +84,15 @@ def tuned(
 ) -> Layers:
     """Trains the blocks in place, and the head, from inputs h of the lowest of them; returns the head."""
     layers = tuple(p.clone().requires_grad_() for p in layers)
+    steps = max(how.steps, how.epochs * math.ceil(len(y) / how.batch))
     groups = [
         {"params": list(trained.requires_grad_(True).parameters()), "lr": how.lr},
         {"params": list(layers), "lr": how.head_lr},
     ]
     adam = torch.optim.Adam(groups, fused=True)
-    cosine = torch.optim.lr_scheduler.LambdaLR(adam, lambda t: 0.5 * (1 + np.cos(np.pi * t / how.steps)))
+    cosine = torch.optim.lr_scheduler.LambdaLR(adam, lambda t: 0.5 * (1 + math.cos(math.pi * t / steps)))
     trained.train(how.batch_norm == "batch")
-    for chosen in batches(len(y), how.batch, how.steps, order):
+    for chosen in batches(len(y), how.batch, steps, order):
         z = dropped(trained(h[chosen]), how.dropout, order)
         adam.zero_grad()
         F.cross_entropy(forward(layers, z, 0.0, None), y[chosen]).backward()  # type: ignore[no-untyped-call]

@@ -164,14 +164,19 @@ def _applied(node: ast.stmt) -> list[ast.expr]:
 
 
 def parsed(path: Path) -> ast.Module:
-    """A file's tree, or why it cannot be read in one line."""
+    """A file's tree, or why it cannot be read in one line; parsed again only when the file has changed."""
     try:
-        return ast.parse(path.read_text("utf-8"))
+        return _tree(path, path.stat().st_mtime_ns)
     except OSError as error:
         raise MolebenchError(f"plug-in file {path} cannot be read: {error.strerror}") from error
     except (SyntaxError, ValueError) as error:
         why = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
         raise MolebenchError(f"plug-in file {short(path)} is not Python: {why}") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _tree(path: Path, changed: int) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
 
 
 def short(path: Path) -> str:

@@ -100,12 +100,13 @@ def read_record(path: Path) -> Record:
     """A record that is whole and unchanged, or an error that names the file."""
     try:
         record = Record.model_validate(json.loads(path.read_text("utf-8")))
+        digest = record.digest()
     except (OSError, ValueError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise MolebenchError(
             f"record {path.parent.name[:12]}/{path.name} is damaged ({first}); move it away"
         ) from error
-    if record.digest() != record.record_sha256:
+    if digest != record.record_sha256:
         raise MolebenchError(
             f"record {path.parent.name[:12]}/{path.name} was changed after it was written; move it away"
         )

@@ -14,7 +14,7 @@ from molebench.workspace import Workspace
 
 VICTIM = "al_efficientnet_lite0"
 
-TINY = ("--profile", "tiny", "--victim", VICTIM, "--offline")
+TINY = ("--profile", "tiny", "--victim", VICTIM, "--offline", "--no-plots")
 
 SIZES = ("victim.queries=10", "victim.query_batch=5", "victim.pool=160", "victim.epochs=5", "attack.n_poison=10")
 

@@ -160,7 +160,7 @@ def test_unfreezing_learns_repeats_itself_and_moves_the_copy_it_was_given_only(
     scope: Any, batch_norm: Any, labelled: View, lite0: FrozenExtractor
 ) -> None:
     before = {name: value.clone() for name, value in lite0.state_dict().items()}
-    made = Unfreeze(scope=scope, batch_norm=batch_norm, steps=4, batch=16, head_lr=0.01)
+    made = Unfreeze(scope=scope, batch_norm=batch_norm, epochs=2, steps=4, batch=16, head_lr=0.01)
     views = [shown(labelled, lite0) for _ in range(2)]
     one, two = (made.fit(view, np.random.default_rng(3)) for view in views)
     assert np.array_equal(one, two)

@@ -19,12 +19,14 @@ from molebench.stats import wilson_interval
 from molebench.store import Store, load_illustration, load_records
 from molebench.types import Array, Poison, Samples
 from molebench.workspace import Workspace
-from tests.commands import SMALL, typed
+from tests import commands
+from tests.commands import typed
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SMALL = tuple(word for word in commands.SMALL if word != "--no-plots")
 RUN = ("run", "--attack", "feature_collision", *SMALL, "--set", "attack.steps=10")
 ALL = ["collisions.png", "features.png", "queries.pdf", "queries.png"]
 
