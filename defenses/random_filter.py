@@ -1,8 +1,8 @@
 """Random filter: removes as many items of each class as the defenses before it would, but random ones. Never ranked.
 
-`--defense feature_norm --defense random_filter` asks feature_norm which items it would drop, keeps those, and drops
-as many others in their place, class by class: what is left of feature_norm's gain is the gain of having fewer data.
-On its own it drops `share` of each class.
+`--defense feature_norm --defense random_filter` asks feature_norm which items it would drop, and drops as many of each
+class at random instead: what is left of feature_norm's gain is the gain of having fewer data. On its own it drops
+`share` of each class.
 
 Which items are random is fixed by a hash of their bytes, so that an item once dropped stays dropped: a draw anew at
 every query would only delay a poison, and be no match for a filter, which is of the same opinion every time.
@@ -27,27 +27,21 @@ from molebench.types import Array
 )
 @dataclass(frozen=True)
 class RandomFilter:
-    """share: how much of each class is dropped where no defense before this one drops anything."""
+    """share: how much of each class is dropped where no defense stands before this one."""
 
     share: Share = 0.1
 
     def screen_pool(self, view: View, rng: np.random.Generator) -> Array:
         """Keeps a random part of the candidates."""
         del rng
-        keep = kept_before(view)
-        if keep.all():
+        if view.keep is None:
             return spared(view.labels, np.floor(np.bincount(view.labels) * self.share), lots(view.x))
-        return matched(view, keep)
+        return matched(view, view.keep)
 
     def filter_train(self, view: View, rng: np.random.Generator) -> Array:
         """Keeps a random part of the labelled items; all of them where it is on its own."""
         del rng
-        return matched(view, kept_before(view))
-
-
-def kept_before(view: View) -> Bool[Array, " n"]:
-    """What the defenses before this one keep; everything where there are none."""
-    return np.ones(len(view.x), dtype=bool) if view.keep is None else view.keep
+        return np.ones(len(view.x), dtype=bool) if view.keep is None else matched(view, view.keep)
 
 
 def matched(view: View, keep: Bool[Array, " n"]) -> Bool[Array, " n"]:

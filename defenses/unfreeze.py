@@ -2,7 +2,7 @@
 
 A collision holds for the published weights only. At every training the learner starts from them again: the head is
 trained alone on the frozen features (warm-up), then head and extractor together for `epochs` passes, Adam with a step
-of its own for each and a half cosine down to 0. Poisons come with true labels, so that they are adversarial training data.
+of its own for each and a half cosine down to 0. Poisons come with true labels: they are adversarial training data.
 The head is linear (NN1) whatever the victim's.
 
 scope 'block' trains the last block alone, what lies below is computed once; measured, that does not undo a collision
@@ -53,9 +53,9 @@ class Unfreeze:
 
     scope: Literal["block", "all"] = "all"
     epochs: Count = 15
-    steps: Count = 60
-    batch: Count = 32
-    lr: Positive = 1e-4
+    steps: Count = 40
+    batch: Count = 64
+    lr: Positive = 1.5e-4
     head_lr: Positive = 1e-3
     warmup: Count = 60
     dropout: Share = 0.5

@@ -17,7 +17,8 @@ party's seed. Every return value is an array, so that a defense can also run in 
 | suspicion    | beside each of its own filters    | float [n]: higher is more suspect (AUROC)   |
 
 A card's `sees` asks for more: 'extractor' (a copy of f), 'labels' (true labels of the unlabelled pool),
-'ground_truth' (the poison mask), 'keep' (what the defenses before it keep; its own mask then replaces theirs).
+'ground_truth' (the poison mask), 'keep' (what the defenses before it keep, where there are some; its own mask then
+replaces theirs).
 Labels and ground truth are for controls only: a record with such a defense is never ranked.
 """
 
@@ -119,7 +120,8 @@ class Pipeline:
         """bool [n]: kept by every defense that acts at this moment; all True where none does."""
         keep = np.ones(n, dtype=bool)
         for name, method, seen in self._acting(moment):
-            shown = replace(view(seen), keep=keep) if "keep" in seen else view(seen)
+            first = name == self.defenses[0][0]  # nothing before it to be matched to
+            shown = replace(view(seen), keep=keep) if "keep" in seen and not first else view(seen)
             answer = _checked(name, moment, self._call(name, moment, method, shown, turn), "bool", (n,))
             keep = answer if "keep" in seen else keep & answer
             _floored(name, moment, turn, keep, shown.y)

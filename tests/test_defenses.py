@@ -107,6 +107,7 @@ def test_a_random_filter_behind_another_drops_as_many_of_each_class_but_others()
         mine = moment(seen(np.zeros((100, 1)), y, keep=keep), RNG)
         assert np.bincount(y[~mine]).tolist() == [3, 1]
         assert mine.tolist() != keep.tolist()
+        assert moment(seen(np.zeros((100, 1)), y, keep=np.ones(100, dtype=bool)), RNG).all()
 
 
 def test_what_a_random_filter_drops_stays_dropped_whatever_stands_beside_it() -> None:

@@ -283,3 +283,18 @@ def test_every_convolution_and_batch_norm_of_the_published_graph_is_used(model: 
     assert sorted(n for _, _, n in pairs) == sorted(layers_of(model, "BatchNormalization"))
     new = {part for _, c, n in resnet50.names(new=True) for part in (c, n)}
     assert new == {renamed(f"{part}/").rstrip("/") for _, c, n in pairs for part in (c, n)}
+
+
+@pytest.mark.parametrize("name", ["lite0", "resnet50"])
+def test_the_blocks_that_may_be_trained_follow_one_another_to_the_same_features(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    f: FrozenExtractor = request.getfixturevalue(name)
+    x = torch.randint(0, 256, (3, 32, 32, 3), generator=torch.Generator().manual_seed(0)).float()
+    with torch.no_grad():
+        h = f.normalised(x)
+        for block in f.blocks:
+            h = block(h)
+        assert torch.allclose(h, f(x), rtol=1e-4, atol=1e-3)
+    assert not any(p.requires_grad for block in f.blocks for p in block.parameters())
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for block in f.blocks for m in block.modules())  # not folded

@@ -181,11 +181,20 @@ def test_a_defense_is_shown_no_more_than_its_card_asks_for() -> None:
     given = {}
     for sees in ((), ("extractor",), ("labels",), ("ground_truth",), ("keep",)):
         one = keeper(*sees)
-        behind(("one", one), extractor=np.tanh)
+        behind(("before", Half()), ("one", one), extractor=np.tanh)
         view = one.seen[0]
         fields = {"extractor": view.extractor, "labels": view.y, "ground_truth": view.poison, "keep": view.keep}
         given[sees] = tuple(name for name, value in fields.items() if value is not None)
     assert given == {sees: sees for sees in given}
+
+
+def test_only_a_defense_behind_another_is_told_what_is_kept_so_far() -> None:
+    first, second = keeper("keep"), keeper("keep")
+    behind(("first", first), ("half", Half()), ("second", second))
+    assert first.seen[0].keep is None
+    kept = second.seen[0].keep
+    assert kept is not None
+    assert kept.tolist() == (second.seen[0].x[:, 0, 0, 0] % 2 == 0).tolist()
 
 
 def test_what_an_oracle_is_shown_is_the_truth() -> None:

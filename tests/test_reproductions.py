@@ -55,3 +55,28 @@ def test_the_small_default_shows_the_effect_over_five_seeds(workspace: Workspace
     high = figures["delta_total"].high
     assert high is not None
     assert high < 0.0
+
+
+def figure(record: Record, name: str) -> Any:
+    return record.metrics[name]
+
+
+@pytest.mark.parametrize("dataset", ["photo_patches", "cifar10_jpeg"])
+def test_unfreezing_the_extractor_cancels_the_collision(
+    workspace: Workspace, cifar10_jpeg_zip: Path, dataset: str
+) -> None:
+    words = ("--attack", "feature_collision", "--victim", "al_resnet50", "--dataset", dataset)
+    (record,) = ran(workspace, *words, "--defense", "unfreeze")
+    assert figure(record, "recovery").high >= 1.0
+    assert figure(record, "success_rate_defended").value < figure(record, "success_rate").value / 2
+    assert figure(record, "time_ratio").value > 1.0
+
+
+def test_filtering_the_truth_restores_the_clean_accuracy_and_filtering_at_random_does_not_help(
+    workspace: Workspace,
+) -> None:
+    words = ("--attack", "feature_collision", "--victim", "al_resnet50", "--defense")
+    (oracle,) = ran(workspace, *words, "oracle_filter")
+    assert figure(oracle, "recovery").value == 1.0
+    (random,) = ran(workspace, *words, "random_filter")
+    assert figure(random, "recovery").low < 0.0 < figure(random, "recovery").high

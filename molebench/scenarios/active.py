@@ -134,9 +134,10 @@ def play(trial: Trial) -> Outcome:
         mixed = joined(pool, extra)
         z_extra = features(trial, extra.x, "features of poison") if len(extra) else z["pool"][:0]
         z[name], z_mixed = z_extra, np.concatenate([z["pool"], z_extra])
-        arms[f"{name}_undefended"] = played(trial, items(mixed, z_mixed, len(extra)), test, Pipeline(), (), name)
+        here = items(mixed, z_mixed, len(extra))
+        arms[f"{name}_undefended"] = played(trial, here, test, Pipeline(), (), name)
         if trial.defenses.acts and name != "control":
-            arms[f"{name}_defended"] = defended(trial, mixed, len(extra), parts["test2"], f"{name}, defended")
+            arms[f"{name}_defended"] = defended(trial, here, test, f"{name}, defended")
     facts = {**poison.facts, **distances(poison.samples.x, view.base[poison.base].x, view.modality)}
     shown = {"pool": (z["pool"], pool.y), **{name: (z[name], extra.y) for name, extra in injected.items()}}
     return Outcome(
@@ -233,14 +234,14 @@ def played(
     return Arm(**found, seconds=seconds, mib=mib)
 
 
-def defended(trial: Trial, mixed: Samples, poisons: int, test: Samples, name: str) -> Arm:
-    """An arm behind the defenses: inputs transformed first, features extracted from what is left of them."""
-    k = len(trial.dataset.classes)
-    x = {when: transformed(trial, s.x, when, k) for when, s in (("pool", mixed), ("test", test))}
-    z = {when: features(trial, each, f"features of defended {when}") for when, each in x.items()}
-    pool_items = items(Samples(x["pool"], mixed.y), z["pool"], poisons)
-    test_items = items(Samples(x["test"], test.y), z["test"])
-    return played(trial, pool_items, test_items, trial.defenses, trial.defense_identity, name)
+def defended(trial: Trial, pool: Items, test: Items, name: str) -> Arm:
+    """An arm behind the defenses: where they transform inputs, features are extracted from what is left of them."""
+    if trial.defenses.has("transform"):
+        k = len(trial.dataset.classes)
+        x = {when: transformed(trial, each.x, when, k) for when, each in (("pool", pool), ("test", test))}
+        z = {when: features(trial, each, f"features of defended {when}") for when, each in x.items()}
+        pool, test = replace(pool, x=x["pool"], z=z["pool"]), replace(test, x=x["test"], z=z["test"])
+    return played(trial, pool, test, trial.defenses, trial.defense_identity, name)
 
 
 def transformed(trial: Trial, x: Array, when: str, k: int) -> Array:
