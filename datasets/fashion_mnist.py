@@ -101,7 +101,7 @@ def original(name: str, digests: Digests) -> Original:
     wanted = {f"{n}.gz": d.debian for n, d in FILES.items()}
     return Original(
         "fashion_mnist",
-        (f"{PLACE}/{packed}", f"{PLACE}/{name}", packed, name),
+        (f"{PLACE}/{packed}", f"{PLACE}/{name}"),
         digests[:3],
         digests.size,
         (

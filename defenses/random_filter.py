@@ -1,18 +1,18 @@
 """Random filter: removes as many items of each class as the defenses before it would, but random ones. Never ranked.
 
 `--defense feature_norm --defense random_filter` asks feature_norm which items it would drop, and drops as many of each
-class at random instead: what is left of feature_norm's gain is the gain of having fewer data. On its own it drops
-`share` of each class.
+class at random instead: what is left of feature_norm's gain is the gain of having fewer data. Of the pool it drops as
+many as were to go at the first screening, the same ones to the end. On its own it drops `share` of each class.
 
-Which items are random is fixed by a hash of their bytes, so that an item once dropped stays dropped: a draw anew at
-every query would only delay a poison, and be no match for a filter, which is of the same opinion every time.
+Which items are random is fixed by a hash of their bytes: a draw anew at every query would only delay a poison, and be
+no match for a filter, which is of the same opinion every time.
 """
 
 import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real
+from jaxtyping import Bool, Float, Int
 
 from molebench.cards import Share, defense
 from molebench.hooks import View
@@ -22,7 +22,7 @@ from molebench.types import Array
 @defense(
     paper="molebench: control; the random baseline of Armory",
     scenarios=("active",),
-    sees=("labels", "keep"),
+    sees=("labels", "dropped"),
     cost="a hash an item and query",
 )
 @dataclass(frozen=True)
@@ -34,19 +34,16 @@ class RandomFilter:
     def screen_pool(self, view: View, rng: np.random.Generator) -> Array:
         """Keeps a random part of the candidates."""
         del rng
-        if view.keep is None:
-            return spared(view.labels, np.floor(np.bincount(view.labels) * self.share), lots(view.x))
-        return matched(view, view.keep)
+        counts = np.bincount(view.labels) * self.share if view.dropped is None else view.dropped
+        return spared(view.labels, np.floor(counts), lots(view.x))
+
+    def after_label(self, view: View, rng: np.random.Generator) -> Array:
+        """Keeps a random part of what was bought."""
+        return self.screen_pool(view, rng)
 
     def filter_train(self, view: View, rng: np.random.Generator) -> Array:
-        """Keeps a random part of the labelled items; all of them where it is on its own."""
-        del rng
-        return np.ones(len(view.x), dtype=bool) if view.keep is None else matched(view, view.keep)
-
-
-def matched(view: View, keep: Bool[Array, " n"]) -> Bool[Array, " n"]:
-    """As many of each class dropped as in `keep`, but random ones."""
-    return spared(view.labels, np.bincount(view.labels[~keep], minlength=view.k), lots(view.x))
+        """Keeps a random part of the labelled items."""
+        return self.screen_pool(view, rng)
 
 
 def lots(x: Array) -> Float[Array, " n"]:
@@ -55,7 +52,7 @@ def lots(x: Array) -> Float[Array, " n"]:
     return np.frombuffer(b"".join(heads), dtype=np.uint64) / 2.0**64
 
 
-def spared(y: Int[Array, " n"], counts: Real[Array, " k"], lot: Float[Array, " n"]) -> Bool[Array, " n"]:
+def spared(y: Int[Array, " n"], counts: Float[Array, " k"], lot: Float[Array, " n"]) -> Bool[Array, " n"]:
     """False for the counts[c] items of lowest lot in each class c."""
     keep = np.ones(len(y), dtype=bool)
     for c in np.flatnonzero(counts):

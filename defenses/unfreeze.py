@@ -92,7 +92,8 @@ def tuned(
     adam = torch.optim.Adam(groups, fused=True)
     cosine = torch.optim.lr_scheduler.LambdaLR(adam, lambda t: 0.5 * (1 + math.cos(math.pi * t / steps)))
     trained.train(how.batch_norm == "batch")
-    for chosen in batches(len(y), how.batch, steps, order):
+    least = 2 if how.batch_norm == "batch" else 1  # one image has no statistics
+    for chosen in batches(len(y), how.batch, steps, least, order):
         z = dropped(trained(h[chosen]), how.dropout, order)
         adam.zero_grad()
         F.cross_entropy(forward(layers, z, 0.0, None), y[chosen]).backward()  # type: ignore[no-untyped-call]
@@ -122,14 +123,14 @@ class Below:
         return torch.cat(parts)
 
 
-def batches(n: int, size: int, steps: int, order: Generator) -> Iterator[Int[Tensor, " b"]]:
-    """`steps` mini-batches: pass after pass over a new order each; a rest of one is left out, for batch norm."""
+def batches(n: int, size: int, steps: int, least: int, order: Generator) -> Iterator[Int[Tensor, " b"]]:
+    """`steps` mini-batches: pass after pass over a new order each; a rest of fewer than `least` is left out."""
     left = steps
     while left:
-        for chosen in torch.split(torch.randperm(n, generator=order), size)[:left]:
-            if len(chosen) > 1 or n == 1:
+        for chosen in torch.split(torch.randperm(n, generator=order), size):
+            if left and len(chosen) >= min(least, n, size):
                 yield chosen
-            left -= 1
+                left -= 1
 
 
 def scored(below: Below, trained: nn.Module, layers: Layers, x: Array) -> Float[Array, "n k"]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Lt
 
 from molebench.types import ThreatModel
 
@@ -24,7 +24,6 @@ Count = Annotated[int, Ge(1)]
 Whole = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
-Fraction = Annotated[float, Ge(0), Le(1)]
 Share = Annotated[float, Ge(0), Lt(1)]
 
 
@@ -65,6 +64,11 @@ class Card:
     licence: str = ""
     cost: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("scenarios", "needs", "sees"):
+            if not isinstance(value := getattr(self, name), tuple):  # a bare string would be read letter by letter
+                raise TypeError(f"{name}={value!r} on its card; expected a tuple of strings, such as ({value!r},)")
+
 
 def _attach(card: Card) -> Callable[[Made], Made]:
     def attach(made: Made) -> Made:
@@ -96,6 +100,11 @@ def defense(paper: str, scenarios: tuple[str, ...], **more: Any) -> Callable[[Ma
 def dataset(paper: str, licence: str, **more: Any) -> Callable[[Made], Made]:
     """Marks a frozen dataclass with `load(workspace) -> Dataset` as a dataset."""
     return _attach(Card("dataset", paper, licence=licence, **more))
+
+
+def scorer(paper: str, **more: Any) -> Callable[[Made], Made]:
+    """Marks a frozen dataclass that says who P(y = a | x) is asked of as a scorer."""
+    return _attach(Card("scorer", paper, **more))
 
 
 def extractor(paper: str, licence: str, **more: Any) -> Callable[[Made], Made]:

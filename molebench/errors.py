@@ -2,7 +2,8 @@
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class MolebenchError(Exception):
@@ -50,3 +51,16 @@ def cannot_write(folder: str, error: OSError) -> MolebenchError:
         f"cannot write below {folder}: {why}; nothing half-written was left; free some space there, or point "
         "MOLEBENCH_STORE and MOLEBENCH_CACHE (or --store) at another folder, and run the same command again"
     )
+
+
+@contextmanager
+def blamed(who: str) -> Iterator[None]:
+    """Someone else's code: what it raises is the cell's failure, by name. Clear lines and a full disk pass."""
+    try:
+        yield
+    except (MolebenchError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, OSError) and error.errno in DISK:
+            raise
+        raise CellFailed(f"{who} raised {type(error).__name__}: {error}") from error

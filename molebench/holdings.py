@@ -60,7 +60,7 @@ class Checked(NamedTuple):
     """One thing that was looked at. says: where it is, or what to do about it."""
 
     what: str
-    state: Literal["ok", "absent", "DAMAGED"]
+    state: Literal["ok", "absent", "DAMAGED", "note"]
     says: str
 
 
@@ -70,9 +70,11 @@ def examined(names: Sequence[str], workspace: Workspace) -> Iterator[Checked]:
     for name in names:
         if name not in there:
             raise unknown("dataset or extractor", name, there)
-    for name in names or there:
+    for name in dict.fromkeys(names) or there:
         kept = [f for f in _kept(there[name], workspace) if _owner(f, there) == name]
         yield from (_converted(file, name) for file in kept)
+        if names and not kept and there[name] == "datasets" and not _originals(name):
+            yield Checked(name, "note", "nothing to check: no published checksum is known, and nothing is converted")
         if there[name] == "datasets":
             yield from (c for original in _originals(name) for c in _original(original, bool(kept), workspace))
         elif not kept:

@@ -2,7 +2,9 @@
 
 A defense is an object with any of the methods below; a scenario calls them at its moments through a
 `Pipeline`. Every view holds private, read-only arrays: no poison mask, no budget, no test label, no other
-party's seed. Every return value is an array, so that a defense can also run in a child process.
+party's seed. Every return value is an array, so that a defense can also run in a child process. What a defense
+remembers from one arm to the next (in its module, say) is out of reach here: until it runs in the sandbox, code that
+nobody has read can tell poisons by what was not in the clean arm.
 
 | moment       | called                            | returns                                     |
 |--------------|-----------------------------------|---------------------------------------------|
@@ -17,9 +19,9 @@ party's seed. Every return value is an array, so that a defense can also run in 
 | suspicion    | beside each of its own filters    | float [n]: higher is more suspect (AUROC)   |
 
 A card's `sees` asks for more: 'extractor' (a copy of f), 'labels' (true labels of the unlabelled pool),
-'ground_truth' (the poison mask), 'keep' (what the defenses before it keep, where there are some; its own mask then
-replaces theirs).
-Labels and ground truth are for controls only: a record with such a defense is never ranked.
+'ground_truth' (the poison mask), 'dropped' (how many of each class the defenses before it drop: a matched control,
+whose own mask replaces theirs; alone it is asked at screen_pool only). Labels and ground truth are for controls only:
+a record with such a defense is never ranked.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,14 +30,14 @@ from typing import Any
 
 import numpy as np
 
-from molebench.errors import CellFailed, MolebenchError
+from molebench.errors import CellFailed, MolebenchError, blamed
 from molebench.limits import HOOK_SECONDS, OverLimit, limited
 from molebench.rng import stream
 from molebench.types import Array, frozen
 
 MOMENTS = ("transform", "screen_pool", "select", "after_label", "filter_train", "fit", "accept", "predict")
 SINGLE = ("select", "fit", "predict")  # at most one defense of a pipeline may act here
-SEES = ("extractor", "labels", "ground_truth", "keep")
+SEES = ("extractor", "labels", "ground_truth", "dropped")
 
 Sees = tuple[str, ...]
 
@@ -47,7 +49,7 @@ class View:
     x, z: inputs (as stored) and features [n, d] of the items in question, in an order that tells nothing.
     y: their labels, where they have been labelled. p: the model's P(y | item) [n, k].
     labelled_x, labelled_z, labelled_y: what has been labelled so far. k: number of classes. count: how many
-    to select. when: 'pool' or 'test' (transform). extractor, poison, keep: for defenses whose card sees them.
+    to select. when: 'pool' or 'test' (transform). extractor, poison, dropped [k]: for defenses whose card sees them.
     """
 
     x: Array
@@ -62,10 +64,10 @@ class View:
     when: str = ""
     extractor: Any = None
     poison: Array | None = None
-    keep: Array | None = None
+    dropped: Array | None = None
 
     def __post_init__(self) -> None:
-        for name in ("x", "z", "y", "p", "labelled_x", "labelled_z", "labelled_y", "poison", "keep"):
+        for name in ("x", "z", "y", "p", "labelled_x", "labelled_z", "labelled_y", "poison", "dropped"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, frozen(value))  # read-only for good, and nobody else's
 
@@ -79,7 +81,7 @@ class View:
 
 def sees(defense: Any) -> Sees:
     """What a defense is shown beyond its ordinary view."""
-    return tuple(getattr(getattr(defense, "card", None), "sees", ()))
+    return tuple(getattr(getattr(type(defense), "card", None), "sees", ()))
 
 
 @dataclass(frozen=True)
@@ -112,29 +114,46 @@ class Pipeline:
         return any(True for _ in self._acting(moment))
 
     def _acting(self, moment: str) -> Iterator[tuple[str, Callable[..., Any], Sees]]:
-        for name, defense in self.defenses:
-            if callable(method := getattr(defense, moment, None)):
-                yield name, method, sees(defense)
+        """Name, method and privileges of each defense that acts at this moment.
 
-    def mask(self, moment: str, view: Callable[[Sees], View], n: int, turn: int) -> Array:
-        """bool [n]: kept by every defense that acts at this moment; all True where none does."""
+        One that is matched to those before it acts where they do; without any, at screen_pool.
+        """
+        before = False
+        for i, (name, defense) in enumerate(self.defenses):
+            method, seen = getattr(defense, moment, None), sees(defense)
+            if not callable(method):
+                continue
+            if "dropped" not in seen or before or (i == 0 and moment == "screen_pool"):
+                yield name, method, seen
+            before = True
+
+    def mask(self, moment: str, view: Callable[[Sees], View], n: int, turn: int, memory: dict[str, Array]) -> Array:
+        """bool [n]: kept by every defense that acts at this moment; all True where none does.
+
+        memory: of this arm; holds what matched controls were matched to at the first screening, so that they stay so.
+        """
         keep = np.ones(n, dtype=bool)
-        for name, method, seen in self._acting(moment):
-            first = name == self.defenses[0][0]  # nothing before it to be matched to
-            shown = replace(view(seen), keep=keep) if "keep" in seen and not first else view(seen)
+        for i, (name, method, seen) in enumerate(self._acting(moment)):
+            shown = view(seen)
+            if matched := "dropped" in seen and i > 0:
+                counts = np.bincount(view(("labels",)).labels[~keep], minlength=shown.k)
+                if moment == "screen_pool":
+                    counts = memory.setdefault(f"{i} {name}", counts)
+                shown = replace(shown, dropped=counts)
             answer = _checked(name, moment, self._call(name, moment, method, shown, turn), "bool", (n,))
-            keep = answer if "keep" in seen else keep & answer
+            keep = answer if matched else keep & answer
             _floored(name, moment, turn, keep, shown.y)
         return keep
 
     def suspicion(self, moment: str, view: Callable[[Sees], View], n: int, turn: int) -> Array | None:
-        """float [n]: how suspect each item is to the last defense that filters here and says so; None if none does."""
-        found = None
-        for name, defense in self.defenses:
-            if hasattr(defense, moment) and callable(method := getattr(defense, "suspicion", None)):
-                answer = self._call(name, "suspicion", method, view(sees(defense)), turn)
-                found = _finite(name, _checked(name, "suspicion", answer, "float", (n,)))
-        return found
+        """float [n]: how suspect each item is to the one defense that filters here; None if there are several."""
+        acting = [name for name, _, _ in self._acting(moment)]
+        speaking = [(name, d) for name, d in self.defenses if name in acting and hasattr(d, "suspicion")]
+        if len(acting) != 1 or not speaking:
+            return None
+        name, defense = speaking[0]
+        answer = self._call(name, "suspicion", defense.suspicion, view(sees(defense)), turn)
+        return _finite(name, _checked(name, "suspicion", answer, "float", (n,)))
 
     def one(self, moment: str, view: Callable[[Sees], View], turn: int) -> Array | None:
         """The checked array of the one defense that acts at this moment, or None."""
@@ -164,14 +183,12 @@ class Pipeline:
     def _call(self, name: str, moment: str, method: Callable[..., Any], view: View, turn: int) -> Array:
         rng = stream(self.seed, "defense", name, moment, turn)
         try:
-            with limited(self.seconds):
+            with blamed(f"defense {name} at {moment}"), limited(self.seconds):
                 return np.array(method(view, rng))  # a copy: what it hands over, it can no longer change
-        except MolebenchError:
+        except CellFailed:
             raise
-        except OverLimit as error:
-            raise CellFailed(f"defense {name} {error} at {moment}") from error
-        except Exception as error:  # someone else's code: whatever it raises is this cell's failure, by name
-            raise CellFailed(f"defense {name} raised {type(error).__name__} at {moment}: {error}") from error
+        except (OverLimit, MolebenchError) as error:
+            raise CellFailed(f"defense {name} at {moment}: {error}") from error
 
 
 KINDS = {"bool": "b", "int": "iu", "float": "f"}

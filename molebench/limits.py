@@ -5,6 +5,7 @@ interpreter, and it works in the main thread only. Code that must not be trusted
 What is printed goes to stderr, so that a command's own output stays clean.
 """
 
+import io
 import signal
 import sys
 import threading
@@ -32,27 +33,23 @@ def limited(seconds: float, printed: int = PRINTED) -> Iterator[None]:
         yield
 
 
-class Gauge:
+class Gauge(io.TextIOBase):
     """A text stream that passes on what is written until it is too much."""
 
     def __init__(self, stream: Any, most: int) -> None:
-        self.stream, self.left = stream, most
+        self.stream, self.most, self.left = stream, most, most
 
     def write(self, text: str) -> int:
         """Passes text on, or raises OverLimit."""
         self.left -= len(text)
         if self.left < 0:
-            raise OverLimit(f"printed more than {PRINTED // 2**20} MiB")
+            raise OverLimit(f"it printed more than {self.most} characters")
         self.stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flushes the stream behind it."""
         self.stream.flush()
-
-    def isatty(self) -> bool:
-        """False: nobody draws bars through here."""
-        return False
 
 
 @contextmanager
@@ -64,7 +61,7 @@ def alarmed(seconds: float) -> Iterator[None]:
         return
 
     def ring(signum: int, frame: object) -> None:
-        raise OverLimit(f"took longer than {seconds:g} s")
+        raise OverLimit(f"it took longer than {seconds:g} s")
 
     handler, start = signal.signal(signal.SIGALRM, ring), time.monotonic()
     left, every = signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -43,7 +43,7 @@ DEFINITIONS = {
     "filter_recall": "share of the poisons judged that are removed, over every judgement of the filters",
     "filter_auroc": "chance that a filter's score ranks a poison above a clean item, mean over judgements",
     "time_ratio": "seconds of the poisoned query loop, defended / undefended, each when first computed",
-    "memory_ratio": "peak resident memory of the poisoned query loop, defended / undefended",
+    "memory_ratio": "peak resident memory of the process during the poisoned query loop, defended / undefended",
     "clean_cost": "points of accuracy, defended - undefended, both clean",
 }
 SUFFIXES = {

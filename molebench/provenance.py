@@ -18,6 +18,7 @@ import molebench
 from molebench.errors import MolebenchError
 from molebench.limits import HOOK_SECONDS
 
+MOST_SECONDS = 1e6  # an alarm cannot be set much later
 COMPUTE = ("torch", "numpy", "timm")  # libraries whose version a cached stage depends on
 SHOWN = (*COMPUTE, "scipy", "scikit-learn", "scikit-image", "pillow", "safetensors", "pydantic")
 
@@ -135,6 +136,8 @@ def hook_seconds() -> float:
         seconds = float(given or HOOK_SECONDS)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise MolebenchError(f"MOLEBENCH_HOOK_SECONDS = {given!r}; expected a number of seconds above 0, or nothing")
+    if not 0 < seconds <= MOST_SECONDS:
+        raise MolebenchError(
+            f"MOLEBENCH_HOOK_SECONDS = {given!r}; expected seconds above 0 and at most {MOST_SECONDS:.0f}, or nothing"
+        )
     return seconds

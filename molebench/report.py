@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import Any
 
 from tabulate import tabulate
 
@@ -28,6 +29,11 @@ FIRST = (
     "success_rate_defended",
     "clean_cost",
     "recovery",
+    "filter_precision",
+    "filter_recall",
+    "filter_auroc",
+    "time_ratio",
+    "memory_ratio",
 )
 HEAD = ("attack", "victim", "dataset", "defenses", "profile", "changed", "seeds", "intervals over", "status")
 
@@ -35,15 +41,16 @@ HEAD = ("attack", "victim", "dataset", "defenses", "profile", "changed", "seeds"
 def over_seeds(records: Sequence[Record]) -> dict[str, MetricValue]:
     """Each metric's mean over records that differ in seed only, with Student's interval over seeds.
 
-    One record keeps its own interval, over test items.
+    One record keeps its own interval, over test items. A metric that one seed alone has keeps no interval.
     """
     if len(records) == 1:
         return records[0].metrics
     found = {}
-    for name, first in records[0].metrics.items():
-        values = [r.metrics[name].value for r in records if name in r.metrics]
-        mean, low, high = seed_interval(values)
-        found[name] = MetricValue(value=mean, low=low, high=high, definition=first.definition)
+    for name in dict.fromkeys(name for r in records for name in r.metrics):
+        figures = [r.metrics[name] for r in records if name in r.metrics]
+        mean, low, high = seed_interval([f.value for f in figures])
+        span = (low, high) if len(figures) > 1 else (None, None)
+        found[name] = MetricValue(value=mean, low=span[0], high=span[1], definition=figures[0].definition)
     return found
 
 
@@ -131,18 +138,23 @@ def edited(record: Record) -> list[str]:
     return [f"{part.kind} {part.name}" for part, sha in zip(ours, now, strict=True) if sha != part.code_sha256]
 
 
-def departures(cell: dict[str, object]) -> str:
+def departures(cell: dict[str, Any]) -> str:
     """The parameters that differ from the plug-in's default at this profile, such as 'victim.head=nn2'."""
     from molebench import registry
 
     found = []
-    for role in ("dataset", "attack", "victim", "extractor"):
-        part = cell.get(role)
-        if isinstance(part, dict) and part["name"] in registry.files(f"{role}s"):
-            plugin = registry.find(f"{role}s", part["name"])
+    for role, kind, part in parts(cell):
+        if part["name"] in registry.files(kind):
+            plugin = registry.find(kind, part["name"])
             usual = plugin.resolve({}, str(cell["profile"])) if not _required(plugin) else {}
             found += [f"{role}.{k}={v}" for k, v in part["parameters"].items() if usual.get(k, v) != v]
     return " ".join(found)
+
+
+def parts(cell: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """What a user can set of a cell: the name to set it by, its kind, and its name and parameters."""
+    yield from ((role, f"{role}s", cell[role]) for role in ("dataset", "attack", "victim", "extractor") if role in cell)
+    yield from ((defense["name"], "defenses", defense) for defense in cell["defenses"])
 
 
 def _required(plugin: object) -> bool:

@@ -11,7 +11,7 @@ import torch
 
 from molebench import metrics, provenance, registry
 from molebench.cards import UNRANKED
-from molebench.errors import DISK, CellFailed, MolebenchError, cannot_write, listed
+from molebench.errors import DISK, CellFailed, MolebenchError, blamed, cannot_write, listed
 from molebench.grid import Cell, Part, Resolved, resolve
 from molebench.hooks import Pipeline
 from molebench.progress import say
@@ -76,8 +76,8 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     stages = Stages(workspace.cache / "stages")
     with computing_threads():
-        dataset = resolved.parts["dataset"].build().load(workspace)
-        extractor, weights = resolved.parts["extractor"].build().load(workspace)
+        dataset = loaded(resolved.parts["dataset"], workspace)
+        extractor, weights = loaded(resolved.parts["extractor"], workspace)
         trial = prepared(resolved, workspace, stages, dataset, extractor, weights)
         scenario = importlib.import_module(f"molebench.scenarios.{resolved.scenario}")
         outcome: Outcome = scenario.play(trial)
@@ -94,6 +94,18 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
     record = record.model_copy(update={"arms": arms}).sealed()
     store.commit(record)
     return record
+
+
+def loaded(part: Part, workspace: Workspace) -> Any:
+    """What a dataset or an extractor loads."""
+    with blamed(f"{part.plugin.kind} {part.name}"):
+        return part.build().load(workspace)
+
+
+def made(part: Part) -> Any:
+    """A component, built; what its class raises is its failure, by name."""
+    with blamed(f"{part.plugin.kind} {part.name}"):
+        return part.build()
 
 
 @contextmanager
@@ -117,7 +129,7 @@ def prepared(
         dataset=dataset,
         attack=actor(attack),
         control=control_of(attack, resolved.cell.profile),
-        victim=resolved.parts["victim"].build(),
+        victim=made(resolved.parts["victim"]),
         extractor=extractor,
         extractor_identity={
             "extractor": identity(resolved.parts["extractor"]),
@@ -125,7 +137,7 @@ def prepared(
             "extraction": registry.code_sha256("molebench.collision"),
         },
         defenses=Pipeline(
-            tuple((d.name, d.build()) for d in resolved.defenses), resolved.cell.seed, provenance.hook_seconds()
+            tuple((d.name, made(d)) for d in resolved.defenses), resolved.cell.seed, provenance.hook_seconds()
         ),
         defense_identity=tuple(identity(d) for d in resolved.defenses),
         seed=resolved.cell.seed,
@@ -146,7 +158,7 @@ def actor(part: Part) -> Actor:
     threat = part.plugin.card.threat
     if threat is None:
         raise MolebenchError(f"attack {part.name} states no threat model; add threat=ThreatModel(...) to its card")
-    return Actor(part.name, part.build().craft, threat, {"attack": identity(part)})
+    return Actor(part.name, made(part).craft, threat, {"attack": identity(part)})
 
 
 def control_of(attack: Part, profile: str) -> Actor | None:

@@ -44,10 +44,14 @@ BAD = {
     "unlearning": ("filter_train", "return view.y != view.y[0]", "removes every item of class"),
     "doubling": ("select", "return np.zeros(view.count, dtype=int)", "selected an item twice"),
     "nan": ("fit", "return np.full((len(view.x), view.k), np.nan)", "returned no probabilities at fit"),
-    "raising": ("after_label", "return 1 // 0", "raised ZeroDivisionError at after_label"),
-    "hanging": ("select", "time.sleep(1000)", "took longer than 3 s at select"),
-    "shouting": ("accept", "[sys.stdout.write('x' * 1024) for _ in range(2**20)]", "printed more than 1 MiB at accept"),
-    "scribbling": ("predict", "view.p[0] = 0", "raised ValueError at predict: assignment destination is read-only"),
+    "raising": ("after_label", "return 1 // 0", "at after_label raised ZeroDivisionError"),
+    "hanging": ("select", "time.sleep(1000)", "at select: it took longer than 3 s"),
+    "shouting": (
+        "accept",
+        "[sys.stdout.write('x' * 1024) for _ in range(2**20)]",
+        "at accept: it printed more than 1048576 characters",
+    ),
+    "scribbling": ("predict", "view.p[0] = 0", "at predict raised ValueError: assignment destination is read-only"),
 }
 
 

@@ -96,27 +96,24 @@ def test_a_random_filter_alone_drops_its_share_of_each_class() -> None:
     y = np.repeat([0, 1], [40, 20])
     keep = RandomFilter(share=0.25).screen_pool(seen(np.zeros((60, 1)), y), RNG)
     assert np.bincount(y[~keep]).tolist() == [10, 5]
-    assert RandomFilter(share=0.25).filter_train(seen(np.zeros((60, 1)), y), RNG).all()
 
 
-def test_a_random_filter_behind_another_drops_as_many_of_each_class_but_others() -> None:
+@pytest.mark.parametrize("moment", ["screen_pool", "after_label", "filter_train"])
+def test_a_random_filter_behind_another_drops_as_many_of_each_class(moment: str) -> None:
     y = np.repeat([0, 1], 50)
-    keep = np.ones(100, dtype=bool)
-    keep[[0, 1, 2, 60]] = False
-    for moment in (RandomFilter().screen_pool, RandomFilter().filter_train):
-        mine = moment(seen(np.zeros((100, 1)), y, keep=keep), RNG)
-        assert np.bincount(y[~mine]).tolist() == [3, 1]
-        assert mine.tolist() != keep.tolist()
-        assert moment(seen(np.zeros((100, 1)), y, keep=np.ones(100, dtype=bool)), RNG).all()
+    for counts in ([3, 1], [0, 0]):
+        view = seen(np.zeros((100, 1)), y, dropped=np.array(counts))
+        keep = getattr(RandomFilter(), moment)(view, RNG)
+        assert np.bincount(y[~keep], minlength=2).tolist() == counts
 
 
 def test_what_a_random_filter_drops_stays_dropped_whatever_stands_beside_it() -> None:
     x = np.random.default_rng(1).integers(0, 256, (200, 4, 4, 3)).astype(np.uint8)
     y, order = np.zeros(200, dtype=np.int64), np.random.default_rng(2).permutation(200)
-    keep = spared(y, np.array([20]), lots(x))
-    assert spared(y, np.array([20]), lots(x[order])).tolist() == keep[order].tolist()
-    late = x[keep | (np.arange(200) < 100)]  # half of what it dropped was bought meanwhile
-    assert set(lots(late)[~spared(y[: len(late)], np.array([5]), lots(late))]) <= set(lots(x)[~keep])
+    keep = spared(y, np.array([20.0]), lots(x))
+    assert spared(y, np.array([20.0]), lots(x[order])).tolist() == keep[order].tolist()
+    late = np.flatnonzero(~keep | (np.arange(200) < 100))  # half of what it kept was bought meanwhile
+    assert spared(y[late], np.array([20.0]), lots(x[late])).tolist() == keep[late].tolist()
 
 
 def test_lots_are_uniform_and_know_nothing_but_the_bytes() -> None:
@@ -132,10 +129,15 @@ def test_lots_are_uniform_and_know_nothing_but_the_bytes() -> None:
 
 
 def test_batches_go_through_everything_before_anything_comes_again() -> None:
-    found = list(batches(5, 2, 5, torch.Generator().manual_seed(0)))
-    assert [len(b) for b in found] == [2, 2, 2, 2]  # the rest of one is left out: steps 3
-    assert len(set(torch.cat(found[:2]).tolist())) == 4
-    assert [len(b) for b in batches(1, 4, 3, torch.Generator())] == [1, 1, 1]
+    found = list(batches(5, 2, 6, 1, torch.Generator().manual_seed(0)))
+    assert [len(b) for b in found] == [2, 2, 1, 2, 2, 1]
+    assert sorted(torch.cat(found[:3]).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_a_rest_of_one_is_left_out_where_a_batch_needs_statistics_and_is_not_counted() -> None:
+    assert [len(b) for b in batches(5, 2, 5, 2, torch.Generator().manual_seed(0))] == [2, 2, 2, 2, 2]
+    assert [len(b) for b in batches(1, 4, 3, 2, torch.Generator())] == [1, 1, 1]
+    assert [len(b) for b in batches(5, 1, 3, 2, torch.Generator())] == [1, 1, 1]
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +270,9 @@ def test_a_random_filter_is_matched_to_the_filter_before_it(workspace: Workspace
     words = ("--defense", "feature_norm", "--set", "feature_norm.limit=1")
     filtered = defended_record(workspace, *words)
     random = defended_record(workspace, *words, "--defense", "random_filter")
+    trace = {name: record.arms["poisoned_defended"].trace for name, record in (("it", filtered), ("random", random))}
+    assert trace["it"]["filter_removed"][0] == trace["random"]["filter_removed"][0] > 0
+    assert set(trace["random"]["filter_removed"]) == {trace["random"]["filter_removed"][0]}  # matched to the end
     assert filtered.metrics["filter_recall"].value > random.metrics["filter_recall"].value
     assert filtered.metrics["filter_precision"].value > random.metrics["filter_precision"].value
     assert filtered.metrics["filter_auroc"].value > 0.6

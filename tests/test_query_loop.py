@@ -591,12 +591,3 @@ def test_a_wrong_transform_fails_the_cell_and_names_the_defense(result: Callable
 def test_any_floating_point_probabilities_will_do(moment: str, dtype: str, step: int) -> None:
     defense = vandal(moment, lambda view: np.full((len(view.x), K), 1 / K).astype(dtype)[::step])
     assert played(defense, budget=TINY).predicted.tolist() == [0] * 30
-
-
-def test_the_users_own_mistakes_pass_through_a_defense_unchanged() -> None:
-    def mistaken(view: View) -> Array:
-        raise MolebenchError("choose a smaller radius")
-
-    with pytest.raises(MolebenchError, match="choose a smaller radius") as caught:
-        played(vandal("screen_pool", mistaken), budget=TINY)
-    assert not isinstance(caught.value, CellFailed)

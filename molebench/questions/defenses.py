@@ -51,7 +51,7 @@ def view(subject: Subject, moment: str) -> View:
     first, rest = ({name: private(a[part]) for name, a in all_.items()} for part in PARTS)
     if moment == "transform":
         return View(rest["x"], np.zeros((len(rest["x"]), 0), np.float32), k, when="pool")
-    here = first if moment in ("after_label", "filter_train") else rest
+    here = first if moment in ("after_label", "filter_train", "accept") else rest
     labelled: dict[str, Any] = (
         {f"labelled_{name}": private(first[name]) for name in ("x", "z", "y")} if moment != "predict" else {}
     )
@@ -64,7 +64,7 @@ def view(subject: Subject, moment: str) -> View:
         count=COUNT if moment == "select" else 0,
         extractor=copy.deepcopy(subject.bench.extractor) if "extractor" in sees else None,
         poison=here["poison"] if "ground_truth" in sees else None,
-        keep=np.ones(len(here["x"]), dtype=bool) if "keep" in sees else None,
+        dropped=np.ones(k, dtype=np.int64) if "dropped" in sees else None,
         **labelled,
     )
 
@@ -78,7 +78,7 @@ def answer(pipeline: Pipeline, moment: str, seen: View) -> Array | None:
         return np.array(pipeline.accepts(shown, 0))
     if moment in ("select", "fit", "predict"):
         return pipeline.one(moment, shown, 0)
-    return pipeline.mask(moment, shown, len(seen.x), 0)
+    return pipeline.mask(moment, shown, len(seen.x), 0, {})
 
 
 def _as_it_is(seen: View, sees: Sees) -> View:

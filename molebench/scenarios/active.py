@@ -14,14 +14,14 @@ arXiv:2101.10792, section IV; what it leaves open is fixed as parameters of `Act
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
 
 from molebench.cards import Count, Positive, Share, Whole
 from molebench.collision import distances, extracted
-from molebench.errors import CellFailed, MolebenchError
+from molebench.errors import CellFailed, MolebenchError, blamed
 from molebench.heads import HeadSpec
 from molebench.hooks import Pipeline, sees
 from molebench.provenance import metered
@@ -124,8 +124,6 @@ def play(trial: Trial) -> Outcome:
         parts["test1"], trial.dataset.classes, trial.dataset.modality, len(parts["test1"]), progress=trial.progress
     )
     poison = crafted(trial, trial.attack, view)
-    if wrong := malformed(poison, view):
-        raise CellFailed(f"attack {trial.attack.name} returned what cannot be applied: {wrong}")
     injected = {"clean": pool[:0], "poisoned": poison.samples}
     if trial.control:
         injected["control"] = crafted(trial, trial.control, view).samples
@@ -155,8 +153,9 @@ def play(trial: Trial) -> Outcome:
 
 def features(trial: Trial, x: Array, label: str) -> Array:
     """f(x), from the cache where these very inputs have been extracted before."""
-    inputs = {"x": fingerprint(x), **trial.extractor_identity, "versions": dict(trial.versions)}
     modality = trial.dataset.modality
+    inputs = {"x": fingerprint(x), "modality": str(modality), **trial.extractor_identity}
+    inputs["versions"] = dict(trial.versions)
     return trial.stages.get(
         "features", inputs, lambda: {"z": extracted(trial.extractor, x, modality, trial.progress, label)}, label
     )["z"]
@@ -177,12 +176,12 @@ def crafted(trial: Trial, actor: Actor, view: AttackView) -> Poison:
     }
 
     def compute() -> Arrays:
-        try:
-            poison = actor.craft(view, stream(trial.seed, "attack", bases))
-        except MolebenchError:
-            raise
-        except Exception as error:  # a plug-in's code: whatever it raises is this cell's failure, by name
-            raise CellFailed(f"attack {actor.name} raised {type(error).__name__}: {error}") from error
+        with blamed(f"attack {actor.name}"):
+            poison: Any = actor.craft(view, stream(trial.seed, "attack", bases))
+            if not isinstance(poison, Poison):
+                raise CellFailed(f"attack {actor.name} returned {type(poison).__name__}; expected a Poison")
+            if wrong := malformed(poison, view):
+                raise CellFailed(f"attack {actor.name} returned what cannot be applied: {wrong}")
         unmet = np.frombuffer("\n".join(poison.unmet).encode(), np.uint8)
         facts = {f"fact.{name}": value for name, value in poison.facts.items()}
         return {"x": poison.samples.x, "y": poison.samples.y, "base": poison.base, "unmet": unmet, **facts}
@@ -213,6 +212,7 @@ def played(
         "pool": fingerprint(pool.z, pool.y, pool.poison),
         "test": fingerprint(test.z, test.y),
         "victim": asdict(victim),
+        "classes": len(trial.dataset.classes),
         "seed": trial.seed,
         "defenses": list(defense_identity),
         "x": fingerprint(pool.x, test.x) if defense_identity else "",
@@ -258,4 +258,14 @@ def outcome(arm: Arm) -> ArmOutcome:
     bought = np.cumsum(np.concatenate([[0], arm.poisoned]))[arm.spent]
     share = np.diff(bought, prepend=0) / np.maximum(np.diff(arm.spent, prepend=0), 1)  # of each round's labels
     trace = {"queries": arm.spent, "labels": arm.labels, "poisons": bought, "poison_share": share}
-    return ArmOutcome(arm.predicted, {**trace, "accuracy": arm.accuracy})
+    cost = {"seconds": np.array([arm.seconds]), "mib": np.array([arm.mib])}
+    return ArmOutcome(arm.predicted, {**trace, "accuracy": arm.accuracy, **cost, **judgements(arm.filtered)})
+
+
+def judgements(filtered: Array) -> dict[str, Array]:
+    """The columns of Arm.filtered by name; AUROCs where poisons and clean items were judged together."""
+    if not len(filtered):
+        return {}
+    names = ("turn", "judged", "judged_poisons", "removed", "removed_poisons")
+    columns = {f"filter_{name}": column for name, column in zip(names, filtered.T[:5], strict=True)}
+    return columns | {"filter_auroc": filtered[np.isfinite(filtered[:, 5]), 5]}

@@ -132,7 +132,8 @@ class Defended:
         loop, pool, test, used = self.loop, self.loop.pool, self.loop.test, self.used
         order = loop.shuffled("fit order", np.arange(len(pool) + len(test)))
         x, z = np.concatenate([pool.x, test.x])[order], np.concatenate([pool.z, test.z])[order]
-        labelled = {"labelled_x": pool.x[used], "labelled_z": pool.z[used], "labelled_y": pool.y[used]}
+        own = loop.shuffled("labelled order", used)
+        labelled = {"labelled_x": pool.x[own], "labelled_z": pool.z[own], "labelled_y": pool.y[own]}
 
         def view(sees: Sees) -> View:
             return View(x, z, loop.k, **labelled, extractor=loop.shown(sees))
@@ -161,6 +162,7 @@ class Loop:
     owned: list[int] = field(default_factory=list)
     queried: list[int] = field(default_factory=list)
     filtered: list[tuple[float, ...]] = field(default_factory=list)
+    memory: dict[str, Array] = field(default_factory=dict)
 
     def play(self, advance: Callable[[int], None]) -> Arm:
         """All rounds, from the seed set to the last training."""
@@ -191,7 +193,7 @@ class Loop:
 
     @cached_property
     def secret(self) -> str:
-        """A label that no party can know: streams with it cannot be drawn again from a seed that was guessed."""
+        """A label that no view holds: a seed that was guessed is not enough to draw the orders of items again."""
         return fingerprint(self.test.y)
 
     def shuffled(self, name: str, which: Array) -> Array:
@@ -220,17 +222,22 @@ class Loop:
         )
 
     def passing(self, moment: str, which: Array, labelled: bool = False) -> Array:
-        """The items that the filters of this moment let through, the judgement noted."""
+        """Those of the items that the filters of this moment let through, in the order given; the judgement noted.
+
+        The filters see them shuffled. What they let through keeps its order, so that one which removes nothing
+        changes nothing.
+        """
         if not self.defenses.has(moment):
             return which
+        mixed = self.shuffled(f"{moment} order", which)
 
         def view(sees: Sees) -> View:
-            return self.view(which, sees, labelled=labelled)
+            return self.view(mixed, sees, labelled=labelled)
 
-        keep = self.defenses.mask(moment, view, len(which), self.turn)
-        score = self.defenses.suspicion(moment, view, len(which), self.turn)
-        self.filtered.append(self.judgement(which, keep, ~keep if score is None else score))
-        return which[keep]
+        keep = self.defenses.mask(moment, view, len(mixed), self.turn, self.memory)
+        score = self.defenses.suspicion(moment, view, len(mixed), self.turn)
+        self.filtered.append(self.judgement(mixed, keep, ~keep if score is None else score))
+        return which[np.isin(which, mixed[keep])]
 
     def judgement(self, which: Array, keep: Array, score: Array) -> tuple[float, ...]:
         """A row of Arm.filtered."""
@@ -255,22 +262,19 @@ class Loop:
 
     def kept(self, bought: list[int]) -> list[int]:
         """The newly labelled items that the defenses let in."""
-        if not self.defenses.has("after_label"):
-            return bought
-        new = self.passing("after_label", self.shuffled("bought order", np.array(bought)), labelled=True)
-        return [int(i) for i in new]
+        return [int(i) for i in self.passing("after_label", np.array(bought), labelled=True)]
 
     def train(self, last: Model | None) -> Model:
         """A new model, trained from scratch on what is owned; the last one where a defense rejects it."""
-        used = np.array(self.owned)
-        if self.defenses.has("filter_train"):  # the seed set comes first, and it is clean
-            used = self.passing("filter_train", self.shuffled("training order", used), labelled=True)
+        used = self.passing("filter_train", np.array(self.owned), labelled=True)
         model = Defended(self, used, self.turn) if self.defenses.has("fit") else self.plain(used)
-        if last is None or self.defenses.accepts(
-            lambda sees: self.view(used, sees, model.on_pool(used), labelled=True), self.turn
-        ):
+        if last is None or not self.defenses.has("accept"):
             return model
-        return last
+        mixed = self.shuffled("accept order", used)
+        p = model.on_pool(mixed)
+        return (
+            model if self.defenses.accepts(lambda sees: self.view(mixed, sees, p, labelled=True), self.turn) else last
+        )
 
     def plain(self, used: Array) -> Plain:
         """The victim's head, cold start: its streams depend on neither attack nor defense."""
