@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 
 from molebench.cards import Share, defense
 from molebench.hooks import View
@@ -52,7 +52,7 @@ def lots(x: Array) -> Float[Array, " n"]:
     return np.frombuffer(b"".join(heads), dtype=np.uint64) / 2.0**64
 
 
-def spared(y: Int[Array, " n"], counts: Float[Array, " k"], lot: Float[Array, " n"]) -> Bool[Array, " n"]:
+def spared(y: Int[Array, " n"], counts: Real[Array, " k"], lot: Float[Array, " n"]) -> Bool[Array, " n"]:
     """False for the counts[c] items of lowest lot in each class c."""
     keep = np.ones(len(y), dtype=bool)
     for c in np.flatnonzero(counts):

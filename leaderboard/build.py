@@ -51,9 +51,13 @@ def page(board: Board) -> str:
 
 def check(out: Path) -> None:
     """Refuses a place that holds anything but an earlier build."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
+    try:
+        folder, foreign = not out.is_symlink() and (out.is_dir() or not out.exists()), stranger(out)
+    except OSError as error:  # a name that is too long, a folder that cannot be read
+        raise cannot_build(out, error) from error
+    if not folder:
         raise MolebenchError(f"--out {out} is no folder; name a new or an empty one")
-    if foreign := stranger(out):
+    if foreign:
         raise MolebenchError(
             f"--out {out} holds {foreign}, which no build has made; move it away, or name a new or an empty folder"
         )

@@ -68,6 +68,8 @@ class Card:
         for name in ("scenarios", "needs", "sees"):
             if not isinstance(value := getattr(self, name), tuple):  # a bare string would be read letter by letter
                 raise TypeError(f"{name}={value!r} on its card; expected a tuple of strings, such as ({value!r},)")
+        if wrong := [name for name, sizes in self.profiles.items() if not isinstance(sizes, Mapping)]:
+            raise TypeError(f"profile {wrong[0]} on its card; expected a mapping of parameters to sizes")
 
 
 def _attach(card: Card) -> Callable[[Made], Made]:

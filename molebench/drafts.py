@@ -2,6 +2,7 @@
 
 import keyword
 import re
+import sys
 from pathlib import Path
 from string import Template
 
@@ -10,6 +11,7 @@ from molebench.errors import MolebenchError, unknown
 from molebench.workspace import writing
 
 KINDS = ("attack", "victim", "defense", "dataset")
+ROLES = ("attack", "victim", "defense", "dataset", "extractor", "scorer")  # parts that --set knows already
 LONGEST = 30  # so that the draft's lines stay short
 TEMPLATES = Path(__file__).parent / "templates" / "new"
 USED = {
@@ -48,7 +50,8 @@ def class_name(name: str) -> str:
 def usable(name: str) -> bool:
     """Whether a file, a class and an option may have this name."""
     plain = name.isascii() and name.isidentifier() and name == name.lower() and name[0] != "_"
-    return plain and not keyword.iskeyword(name) and len(name) <= LONGEST
+    other = keyword.iskeyword(name) or name in sys.stdlib_module_names or name in ROLES
+    return plain and not other and not name.startswith(("test_", "conftest")) and len(name) <= LONGEST
 
 
 def check(kind: str, name: str) -> None:
@@ -57,8 +60,8 @@ def check(kind: str, name: str) -> None:
         raise unknown("kind of plug-in", kind, KINDS)
     if not usable(name):
         raise MolebenchError(
-            f"{kind} {name!r}: a plug-in's name is that of its file; expected at most {LONGEST} lower-case "
-            f"letters, digits and _, beginning with a letter, such as my_{kind}"
+            f"{kind} {name!r}: a plug-in's name is that of its file; expected at most {LONGEST} lower-case letters, "
+            f"digits and _, beginning with a letter, no module of Python's and no word of --set, such as my_{kind}"
         )
     lines = (TEMPLATES / f"{kind}.py.txt").read_text("utf-8").splitlines()
     imported = {word for line in lines if line.startswith(("from", "import")) for word in re.findall(r"\w+", line)}

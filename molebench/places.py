@@ -116,7 +116,11 @@ def files() -> list[Path]:
     for word in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
         path = Path(word).expanduser().absolute()
         there = found.setdefault(path.stem, path)
-        if there.resolve() != path.resolve():
+        try:
+            same = there.resolve() == path.resolve()
+        except (OSError, RuntimeError) as error:
+            raise MolebenchError(f"plug-in file {path} cannot be found: {error}") from error
+        if not same:
             raise MolebenchError(f"two plug-in files are named {path.name}: {there} and {path}; rename one of them")
     return list(found.values())
 

@@ -53,7 +53,7 @@ def bibtex(kind: str, name: str) -> str:
     """The string constant BIBTEX of a plug-in's file, or ''."""
     for node in places.parsed(place(kind, name).path).body:
         if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "BIBTEX" for t in node.targets):
-            return str(ast.literal_eval(node.value)).strip()
+            return str(node.value.value).strip() if isinstance(node.value, ast.Constant) else ""
     return ""
 
 
@@ -127,10 +127,16 @@ class Plugin:
         """The fields of the dataclass that a user may set, in order."""
         fixed = self.make.keywords if isinstance(self.make, functools.partial) else {}
         made = self.make.func if fixed else self.make
-        hints = typing.get_type_hints(made, include_extras=True)
+        try:
+            hints, there = typing.get_type_hints(made, include_extras=True), fields(made)
+        except (NameError, TypeError, AttributeError) as error:
+            raise MolebenchError(
+                f"{self.place.shown}: {getattr(made, '__name__', made)} must be a dataclass whose annotations can be "
+                f"read ({error}); write @dataclass(frozen=True) and import what its fields name"
+            ) from error
         return {
             f.name: Parameter(f.name, hints[f.name], f.default, _meaning(made.__doc__ or "", f.name))
-            for f in fields(made)
+            for f in there
             if f.name not in fixed
         }
 

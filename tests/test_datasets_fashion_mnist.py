@@ -66,9 +66,8 @@ def written(folder: Path, form: str, **changed: bytes) -> Path:
 @pytest.mark.parametrize(
     ("place", "form"),
     [
-        ("data", "raw"),
-        ("data", "publisher's"),
         ("data/fashion-mnist", "raw"),
+        ("data/fashion-mnist", "publisher's"),
         ("data/fashion-mnist", "Debian's"),
         ("usr", "Debian's"),
         ("cache/downloads/fashion-mnist", "publisher's"),
@@ -87,19 +86,25 @@ def test_the_files_are_found_in_every_place_and_form(
 
 
 def test_once_read_the_files_are_not_needed(workspace: Workspace) -> None:
-    folder = written(workspace.data, "raw")
+    folder = written(workspace.data / "fashion-mnist", "raw")
     first = FashionMNIST().load(workspace)
     for file in folder.iterdir():
         file.unlink()
     assert FashionMNIST().load(workspace).fingerprints == first.fingerprints
 
 
-def test_another_datasets_files_of_the_same_names_are_refused(workspace: Workspace) -> None:
-    labels = {"train-labels-idx1-ubyte": idx(np.array([3, 2, 1, 0], dtype=np.uint8))}  # as MNIST's would be
-    written(workspace.data, "publisher's", **labels)
+LABELS = {"train-labels-idx1-ubyte": idx(np.array([3, 2, 1, 0], dtype=np.uint8))}  # as MNIST's would be
+
+
+def test_another_datasets_files_of_the_same_names_are_refused_in_our_folder(workspace: Workspace) -> None:
+    written(workspace.data / "fashion-mnist", "publisher's", **LABELS)
     with pytest.raises(MolebenchError, match=r"train-labels-idx1-ubyte\.gz is not the published file: .*fashion-mnist"):
         FashionMNIST().load(workspace)
-    written(workspace.data / "fashion-mnist", "publisher's")  # is looked into first
+
+
+def test_another_datasets_files_of_the_same_names_are_in_nobodys_way_elsewhere(workspace: Workspace) -> None:
+    written(workspace.data, "publisher's", **LABELS)
+    written(workspace.data / "fashion-mnist", "publisher's")
     assert len(FashionMNIST().load(workspace).splits["train"]) == 4
 
 

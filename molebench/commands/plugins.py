@@ -49,7 +49,7 @@ def describe(name: str, plugin: Plugins = None, as_json: AsJson = False) -> None
     from molebench import describing
 
     cards = describing.cards(name)
-    typer.echo(json.dumps(cards) if as_json else "\n\n".join(describing.text(card) for card in cards))
+    typer.echo(json.dumps(cards, default=str) if as_json else "\n\n".join(describing.text(card) for card in cards))
 
 
 @plain_errors
