@@ -90,7 +90,9 @@ REFUSED = {
     "nothing": (("attack", ""), "beginning with a letter"),
     "too long": (("attack", "a" * 31), "at most 30"),
     "another's name in the file": (("dataset", "samples"), "its file imports something of that name"),
-    "its own decorator": (("victim", "victim"), "its file imports something of that name"),
+    "a part that --set knows": (("victim", "victim"), "no word of --set"),
+    "a module of Python's": (("attack", "random"), "no module of Python's"),
+    "a test of its own": (("attack", "test_x"), "beginning with a letter"),
     "no kind": (("atack", "mine"), "did you mean 'attack'?"),
     "a kind without a draft": (("scorer", "mine"), "no kind of plug-in named 'scorer'"),
 }
