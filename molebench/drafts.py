@@ -61,7 +61,7 @@ def check(kind: str, name: str) -> None:
     if not usable(name):
         raise MolebenchError(
             f"{kind} {name!r}: a plug-in's name is that of its file; expected at most {LONGEST} lower-case letters, "
-            f"digits and _, beginning with a letter, no module of Python's, no test and no word of --set, such as my_{kind}"
+            f"digits and _, a letter first, no module of Python's, no test and no word of --set, such as my_{kind}"
         )
     lines = (TEMPLATES / f"{kind}.py.txt").read_text("utf-8").splitlines()
     imported = {word for line in lines if line.startswith(("from", "import")) for word in re.findall(r"\w+", line)}
