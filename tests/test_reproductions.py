@@ -72,11 +72,13 @@ def test_unfreezing_the_extractor_cancels_the_collision(
     assert figure(record, "time_ratio").value > 1.0
 
 
-def test_filtering_the_truth_restores_the_clean_accuracy_and_filtering_at_random_does_not_help(
+def test_filtering_the_truth_restores_the_clean_accuracy_and_filtering_at_random_hardly_helps(
     workspace: Workspace,
 ) -> None:
     words = ("--attack", "feature_collision", "--victim", "al_resnet50", "--defense")
     (oracle,) = ran(workspace, *words, "oracle_filter")
     assert figure(oracle, "recovery").value == 1.0
     (random,) = ran(workspace, *words, "random_filter")
-    assert figure(random, "recovery").low < 0.0 < figure(random, "recovery").high
+    # a tenth of the poisons hidden leaves a tenth of the budget for clean labels, and those are worth something
+    assert figure(random, "recovery").high < 0.5
+    assert figure(random, "success_rate_defended").value > 0.85

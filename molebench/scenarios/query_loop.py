@@ -61,8 +61,9 @@ class Arm:
     predicted, seed_predicted: class of each test item after all queries, and with the seed labels alone.
     queried: pool index of every label bought, in order. poisoned: which of those were poisons.
     spent, labels, accuracy: labels bought, labels owned and test accuracy after each training.
-    filtered: a row for each judgement of the filters: labels bought by then, items and poisons judged, items and
-    poisons removed, and the AUROC of its score (NaN where nothing can be told apart). seconds, mib: what it cost.
+    filtered: a row for each judgement of the filters (of the pool: the first): labels bought by then, items and
+    poisons judged, items and poisons removed, and the AUROC of its score (NaN where nothing can be told apart).
+    seconds, mib: what it cost.
     """
 
     predicted: Int[Array, " m"]
@@ -236,7 +237,8 @@ class Loop:
 
         keep = self.defenses.mask(moment, view, len(mixed), self.turn, self.memory)
         score = self.defenses.suspicion(moment, view, len(mixed), self.turn)
-        self.filtered.append(self.judgement(mixed, keep, ~keep if score is None else score))
+        if moment != "screen_pool" or not self.queried:  # later pools lack what was let through and bought
+            self.filtered.append(self.judgement(mixed, keep, ~keep if score is None else score))
         return which[np.isin(which, mixed[keep])]
 
     def judgement(self, which: Array, keep: Array, score: Array) -> tuple[float, ...]:
