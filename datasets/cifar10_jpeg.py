@@ -14,7 +14,7 @@ import numpy as np
 from molebench.cards import dataset
 from molebench.errors import MolebenchError
 from molebench.images import decode
-from molebench.stages import load_arrays, save_arrays
+from molebench.originals import converted
 from molebench.types import Array, Dataset, Samples
 from molebench.workspace import Workspace, file_fact
 
@@ -40,11 +40,8 @@ class CIFAR10JPEG:
         """Splits train (50 000) and test (10 000), uint8 [n, 32, 32, 3]."""
         path = workspace.file(FILE, HINT)
         fact = file_fact(path)
-        kept = workspace.cache / "data" / f"cifar10_jpeg-{fact.sha256[:16]}.safetensors"
-        if not (found := load_arrays(kept)):
-            save_arrays(kept, arrays := read(path))
-            found = (arrays, "")
-        splits = {s: Samples(found[0][f"{s}.x"], found[0][f"{s}.y"]) for s in ("train", "test")}
+        arrays = converted(f"cifar10_jpeg-{fact.sha256[:16]}", lambda: read(path), workspace)
+        splits = {s: Samples(arrays[f"{s}.x"], arrays[f"{s}.y"]) for s in ("train", "test")}
         return Dataset("cifar10_jpeg", splits, CLASSES, files={FILE: fact})
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from molebench.errors import first_line
 from molebench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _append(url: str, part: Path, progress: Progress) -> None:
     try:
         answer = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
     except requests.RequestException as error:
-        raise (Cut if start else DownloadFailed)(_short(error)) from error
+        raise (Cut if start else DownloadFailed)(first_line(error)) from error
     with answer:
         _pour(answer, part, _agreed(answer, start, part), progress)
 
@@ -139,7 +140,7 @@ def _chunks(answer: "Response") -> Iterator[bytes]:
     try:
         yield from answer.raw.stream(CHUNK, decode_content=False)
     except HTTPError as error:
-        raise Cut(f"the connection was cut ({_short(error)})") from error
+        raise Cut(f"the connection was cut ({first_line(error)})") from error
 
 
 def _is(path: Path, digest: str) -> bool:
@@ -153,8 +154,3 @@ def _is(path: Path, digest: str) -> bool:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def _short(error: object) -> str:
-    """The first line of an error, at most 160 characters."""
-    return (str(error).splitlines() or ["no reason given"])[0][:160]

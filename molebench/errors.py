@@ -25,6 +25,11 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + more
 
 
+def first_line(error: object) -> str:
+    """What a library's error begins with, at most 160 characters."""
+    return (str(error).splitlines() or ["no reason given"])[0][:160]
+
+
 def unknown(what: str, name: str, choices: Iterable[str]) -> MolebenchError:
     """No such name; the nearest one, and what there is."""
     choices = sorted(choices)

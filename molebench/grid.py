@@ -16,14 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from molebench import registry
 from molebench.cards import Whole
 from molebench.errors import MolebenchError, listed, unknown
-from molebench.published import Published, PublishedRow
+from molebench.published import Published, PublishedRow, Scalar
 from molebench.registry import Parameter, Plugin
 from molebench.stages import key
 from molebench.workspace import file_fact
 
 Profile = Literal["tiny", "small", "paper"]
 PROFILES: tuple[Profile, ...] = ("tiny", "small", "paper")
-Scalar = bool | int | float | str | None
 
 
 class Cell(BaseModel):

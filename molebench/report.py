@@ -146,7 +146,8 @@ def departures(cell: dict[str, Any]) -> str:
     for role, kind, part in parts(cell):
         if part["name"] in registry.files(kind):
             plugin = registry.find(kind, part["name"])
-            usual = plugin.resolve({}, str(cell["profile"])) if not _required(plugin) else {}
+            required = any(p.required for p in plugin.parameters.values())
+            usual = {} if required else plugin.resolve({}, str(cell["profile"]))
             found += [f"{role}.{k}={v}" for k, v in part["parameters"].items() if usual.get(k, v) != v]
     return " ".join(found)
 
@@ -155,12 +156,6 @@ def parts(cell: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """What a user can set of a cell: the name to set it by, its kind, and its name and parameters."""
     yield from ((role, f"{role}s", cell[role]) for role in ("dataset", "attack", "victim", "extractor") if role in cell)
     yield from ((defense["name"], "defenses", defense) for defense in cell["defenses"])
-
-
-def _required(plugin: object) -> bool:
-    from dataclasses import MISSING
-
-    return any(p.default is MISSING for p in plugin.parameters.values())  # type: ignore[attr-defined]
 
 
 def number(value: float, name: str) -> str:

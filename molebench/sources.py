@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Protocol, runtime_checkable
 
 from molebench.downloads import DownloadFailed, download, partial
-from molebench.errors import MolebenchError
+from molebench.errors import MolebenchError, first_line
 from molebench.progress import Progress, say, silent
 from molebench.workspace import Workspace, writing
 
@@ -179,7 +179,7 @@ def unpacked(deb: Path, folder: str) -> dict[str, bytes]:
                 if path.parent == PurePosixPath(folder) and (file := archive.extractfile(member)):
                     found[path.name] = file.read()
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise SourceFailed(f"it is not a whole .deb ({_short(error)})") from error
+        raise SourceFailed(f"it is not a whole .deb ({first_line(error)})") from error
     return found
 
 
@@ -225,7 +225,7 @@ def _call(command: list[str], folder: str) -> bytes:
     except subprocess.CalledProcessError as error:
         raise SourceFailed(_reason((error.stderr or error.stdout).decode("utf-8", "replace"))) from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise SourceFailed(_short(error)) from error
+        raise SourceFailed(first_line(error)) from error
 
 
 def _reason(said: str) -> str:
@@ -233,7 +233,7 @@ def _reason(said: str) -> str:
     lines = said.strip().splitlines()
     npm = [line for line in lines if line.startswith("npm error") and " code " not in line]
     others = [line for line in lines if line.startswith(("ERROR", "E: "))]  # pip's, apt's
-    return _short((npm[:1] or others[-1:] or lines[-1:] or [""])[0])
+    return first_line((npm[:1] or others[-1:] or lines[-1:] or [""])[0])
 
 
 def _only(paths: Iterable[Path], what: str) -> Path:
@@ -246,8 +246,3 @@ def _only(paths: Iterable[Path], what: str) -> Path:
 def _digest(path: Path, algorithm: str) -> bytes:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, algorithm).digest()
-
-
-def _short(error: object) -> str:
-    """The first line of an error, at most 160 characters."""
-    return (str(error).splitlines() or ["no reason given"])[0][:160]

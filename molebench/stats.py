@@ -29,14 +29,6 @@ def percentile_interval(values: Float[Array, " b"], level: float = LEVEL) -> tup
     return float(low), float(high)
 
 
-def mean_interval(
-    values: Float[Array, " n"], rng: np.random.Generator, level: float = LEVEL
-) -> tuple[float, float, float]:
-    """(mean, low, high) of one number an item, by the bootstrap over items."""
-    means = resamples(len(values), rng) @ values.astype(np.float64) / len(values)
-    return (float(values.mean()), *percentile_interval(means, level))
-
-
 def wilson_interval(share: Float[Array, " t"], n: int, level: float = LEVEL) -> tuple[Array, Array]:
     """(low, high) of shares of n items that were counted right: never outside 0-1, never empty at 0 or 1.
 

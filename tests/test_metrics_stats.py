@@ -6,7 +6,7 @@ from scipy.stats import bootstrap, ttest_1samp
 
 from molebench import metrics
 from molebench.metrics import DEFINITIONS, SUFFIXES, Metric, definition
-from molebench.stats import mean_interval, percentile_interval, resamples, seed_interval
+from molebench.stats import percentile_interval, resamples, seed_interval
 from molebench.types import Array
 
 #                    class 0   class 1   class 2
@@ -86,13 +86,6 @@ def test_the_interval_of_an_accuracy_is_the_percentile_bootstrap_of_scipy() -> N
     assert ours.value == sample.mean()
     assert ours.low == pytest.approx(theirs.low, abs=0.005)
     assert ours.high == pytest.approx(theirs.high, abs=0.005)
-
-
-def test_mean_interval_agrees_with_over_items() -> None:
-    values = np.random.default_rng(7).standard_normal(200)
-    mean, low, high = mean_interval(values, np.random.default_rng(8))
-    metric = metrics.over_items("psnr", values, np.random.default_rng(8))
-    assert (mean, low, high) == pytest.approx((metric.value, metric.low, metric.high))
 
 
 def test_every_bootstrap_sample_has_as_many_items_as_there_are(rng: np.random.Generator) -> None:

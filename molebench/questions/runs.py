@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from molebench import registry
 from molebench.errors import listed
-from molebench.grid import Cell, Scalar
+from molebench.grid import Cell
+from molebench.published import Scalar
 from molebench.questions.bench import STEPS, NotAsked, Subject, needed
 from molebench.registry import Plugin
 
