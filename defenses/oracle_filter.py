@@ -13,7 +13,7 @@ from molebench.hooks import View
 from molebench.types import Array
 
 
-@defense(paper="molebench: control", scenarios=("active",), sees=("ground_truth",), cost="none")
+@defense(paper="molebench: control", scenarios=("active", "offline"), sees=("ground_truth",), cost="none")
 @dataclass(frozen=True)
 class OracleFilter:
     """No parameters."""
@@ -22,3 +22,7 @@ class OracleFilter:
         """Keeps what is no poison."""
         del rng
         return np.ones(len(view.x), dtype=bool) if view.poison is None else ~view.poison
+
+    def filter_train(self, view: View, rng: np.random.Generator) -> Array:
+        """Keeps what is no poison."""
+        return self.screen_pool(view, rng)

@@ -21,7 +21,7 @@ from molebench.types import Array
 
 @defense(
     paper="molebench: control; the random baseline of Armory",
-    scenarios=("active",),
+    scenarios=("active", "offline"),
     sees=("labels", "dropped"),
     cost="a hash an item and query",
 )

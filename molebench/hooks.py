@@ -127,10 +127,19 @@ class Pipeline:
                 yield name, method, seen
             before = True
 
-    def mask(self, moment: str, view: Callable[[Sees], View], n: int, turn: int, memory: dict[str, Array]) -> Array:
+    def mask(
+        self,
+        moment: str,
+        view: Callable[[Sees], View],
+        n: int,
+        turn: int,
+        memory: dict[str, Array],
+        floor: bool = True,
+    ) -> Array:
         """bool [n]: kept by every defense that acts at this moment; all True where none does.
 
         memory: of this arm; holds what matched controls were matched to at the first screening, so that they stay so.
+        floor: refuse a filter that leaves nothing; not where what is removed is replaced.
         """
         keep = np.ones(n, dtype=bool)
         for i, (name, method, seen) in enumerate(self._acting(moment)):
@@ -142,7 +151,8 @@ class Pipeline:
                 shown = replace(shown, dropped=counts)
             answer = _checked(name, moment, self._call(name, moment, method, shown, turn), "bool", (n,))
             keep = answer if matched else keep & answer
-            _floored(name, moment, turn, keep, shown.y)
+            if floor:
+                _floored(name, moment, turn, keep, shown.y)
         return keep
 
     def suspicion(self, moment: str, view: Callable[[Sees], View], n: int, turn: int) -> Array | None:

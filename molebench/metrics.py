@@ -26,9 +26,24 @@ class Metric:
 
 DEFINITIONS = {
     "delta_total": "points of accuracy, poisoned - clean, all test items",
-    "max_delta_a": "points, the class that loses most (a minimum: compare with the control's)",
-    "p95_delta_a": "points, 5th percentile over classes of the signed Delta",
-    "mean_delta_a": "points, mean over classes",
+    "delta_a": "points of accuracy of the attacked class, after - before",
+    "delta_confounding": "points of accuracy of the confounding class",
+    "delta_other": "points, mean over the classes that are neither attacked nor confounding",
+    "max_delta_a": "points, the attacked class that loses most, over pairs (over classes where none is targeted)",
+    "p95_delta_a": "points, 5th percentile over pairs or classes of the signed Delta",
+    "mean_delta_a": "points, mean over pairs or classes",
+    "max_mean_delta_a": "points, the pair that loses most on average over seeds (max_delta_a: mean of each worst)",
+    "max_delta_total": "points, the update that costs most of all test items (a minimum: compare with the control's)",
+    "max_mean_delta_total": "points, the update that costs most on average over seeds",
+    "mean_delta_total": "points of all test items, mean over updates",
+    "mean_delta_confounding": "points of accuracy of the confounding class, mean over pairs",
+    "mean_delta_other": "points, mean over updates and the classes in none of their pairs",
+    "n_pairs": "pairs of an attacked and a confounding class",
+    "n_attacked": "classes attacked",
+    "r_slope": "slope of the line from rho to the mean score of the mole set that hurts most",
+    "r_intercept": "intercept of that line",
+    "r_squared": "share of the variance that this line explains",
+    "accuracy_train": "share of the training pool that the victim gets right",
     "accuracy_clean": "share of test items right: clean, undefended",
     "accuracy_poisoned": "share right: poisoned, undefended",
     "accuracy_control": "share right: the attack's control instead of the attack",
@@ -38,7 +53,7 @@ DEFINITIONS = {
     "collision_ratio": "|f(x') - mu| / |f(x) - mu|, mean over poisons",
     "psnr": "dB, peak signal-to-noise ratio of the poisons, mean over poisons",
     "success_rate_defended": "the same, behind the defense",
-    "recovery": "share of the undefended drop that the defense takes back: 1 is all of it",
+    "recovery": "share of the undefended drop that the defense takes back: 1 is all (offline: of attacked classes)",
     "filter_precision": "poisons among what filters remove, at the first screening, each purchase and training",
     "filter_recall": "share of the poisons judged that are removed, over the same judgements",
     "filter_auroc": "chance that a filter's score ranks a poison above a clean item, mean over judgements",
@@ -48,6 +63,7 @@ DEFINITIONS = {
 }
 SUFFIXES = {
     "_vs_control": ", with the control's arm for the clean one",
+    "_control": ", of the control's arm",
     "_defended_own": ", both arms defended",
     "_defended": ", the poisoned arm defended, the clean one not",
 }
@@ -93,7 +109,7 @@ def deltas(
     right = [(p == y).astype(np.float32) for p in (before, after)]
     found = {"delta_total": 100.0 * (drawn @ (right[1] - right[0])) / len(y)}
     found |= delta_statistics(*(class_accuracy(drawn, y, r, k) for r in right))
-    return {name: _metric(name, values) for name, values in found.items()}
+    return {name: from_rows(name, values) for name, values in found.items()}
 
 
 def recovery(
@@ -109,7 +125,7 @@ def recovery(
     if taken[0] <= 0:
         return None
     back = drawn @ ((kept == y).astype(np.float64) - (hit == y))
-    return _metric("recovery", back / np.where(taken > 0, taken, np.nan))
+    return from_rows("recovery", back / np.where(taken > 0, taken, np.nan))
 
 
 def accuracy(name: str, y: Int[Array, " m"], predicted: Int[Array, " m"], rng: np.random.Generator) -> Metric:
@@ -120,7 +136,7 @@ def accuracy(name: str, y: Int[Array, " m"], predicted: Int[Array, " m"], rng: n
 def over_items(name: str, values: Float[Array, " n"], rng: np.random.Generator) -> Metric:
     """The mean of one number an item, with its interval."""
     drawn = np.concatenate([np.ones((1, len(values)), np.float32), resamples(len(values), rng)])
-    return _metric(name, drawn @ values.astype(np.float64) / len(values))
+    return from_rows(name, drawn @ values.astype(np.float64) / len(values))
 
 
 def count(name: str, value: float) -> Metric:
@@ -128,8 +144,8 @@ def count(name: str, value: float) -> Metric:
     return Metric(float(value), None, None, definition(name))
 
 
-def _metric(name: str, values: Float[Array, " b"]) -> Metric:
-    """Row 0 is the figure itself, the others its bootstrap."""
+def from_rows(name: str, values: Float[Array, " b"]) -> Metric:
+    """A figure of its values under each weighting: row 0 is the figure itself, the others its bootstrap."""
     low, high = percentile_interval(values[1:])
     return Metric(float(values[0]), low, high, definition(name))
 
@@ -147,3 +163,16 @@ def auroc(score: Float[Array, " n"], positive: Bool[Array, " n"]) -> float:
 def renamed(metrics: Mapping[str, Metric], suffix: str) -> dict[str, Metric]:
     """The same figures under names with a suffix, and its meaning in their definitions."""
     return {f"{n}{suffix}": Metric(m.value, m.low, m.high, definition(f"{n}{suffix}")) for n, m in metrics.items()}
+
+
+def filter_rates(filtered: Array) -> dict[str, float]:
+    """Precision, recall and AUROC of the filters, over all their judgements; what is undefined is left out."""
+    _, _, poisons, removed, caught, auroc = filtered.T
+    found = {}
+    if removed.sum():
+        found["filter_precision"] = caught.sum() / removed.sum()
+    if poisons.sum():
+        found["filter_recall"] = caught.sum() / poisons.sum()
+    if np.isfinite(auroc).any():
+        found["filter_auroc"] = float(np.nanmean(auroc))
+    return {name: float(value) for name, value in found.items()}

@@ -85,6 +85,29 @@ class ArmRecord(Strict):
     trace: dict[str, list[float]]
 
 
+class PairRecord(Strict):
+    """An attacked and a confounding class, by name. rho: percentile of the confounding class's scores; n: the moles
+    that the attack would choose for this pair alone; mean_score: of the moles that it took (None: not known)."""
+
+    attacked: str
+    confounding: str
+    rho: float | None
+    n: int
+    mean_score: float | None
+
+
+class UpdateRecord(Strict):
+    """One update of a trained victim. moles, size: images that are moles, and all. arms: what became of the test items.
+
+    An arm's predictions are the row of this update in a file that the arm's updates share.
+    """
+
+    pairs: list[PairRecord]
+    moles: int
+    size: int
+    arms: dict[str, ArmRecord]
+
+
 class Verification(Strict):
     """How far somebody else has checked this."""
 
@@ -115,6 +138,7 @@ class Record(Strict):
     environment: dict[str, Any]
     code: dict[str, Any]
     arms: dict[str, ArmRecord]
+    updates: list[UpdateRecord] = Field(default_factory=list)
     metrics: dict[str, MetricValue]
     trusted_data: dict[str, int] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
@@ -131,8 +155,9 @@ class Record(Strict):
         return self.status == "ok" and real and not UNRANKED & self.trusted_data.keys()
 
     def plain(self) -> dict[str, Any]:
-        """As JSON types."""
-        return self.model_dump(mode="json", by_alias=True)
+        """As JSON types; without updates where there are none, so that older records keep their digest."""
+        found = self.model_dump(mode="json", by_alias=True)
+        return found if self.updates else {name: value for name, value in found.items() if name != "updates"}
 
     def digest(self) -> str:
         """sha256 over everything but the digest itself."""

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from molebench import metrics, provenance, registry
+from molebench import provenance, registry
 from molebench.cards import UNRANKED
 from molebench.errors import DISK, CellFailed, MolebenchError, blamed, cannot_write, listed
 from molebench.grid import Cell, Part, Resolved, resolve
 from molebench.hooks import Pipeline
+from molebench.predictions import Writing, poison_arrays
 from molebench.progress import say
 from molebench.record import (
     SCHEMA,
-    ArmRecord,
     Component,
     DataRecord,
     FileFact,
@@ -77,21 +77,19 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
     stages = Stages(workspace.cache / "stages")
     with computing_threads():
         dataset = loaded(resolved.parts["dataset"], workspace)
-        extractor, weights = loaded(resolved.parts["extractor"], workspace)
+        extractor, weights = extracted(resolved, workspace)
         trial = prepared(resolved, workspace, stages, dataset, extractor, weights)
         scenario = importlib.import_module(f"molebench.scenarios.{resolved.scenario}")
         outcome: Outcome = scenario.play(trial)
         record = assembled(resolved, dataset, weights, outcome, stages, started)
     if store.get(resolved.key):
         store.supersede(resolved.key)  # made by other code; kept until there is something to put in its place
-    arms = {name: committed_arm(store, resolved.key, name, outcome, dataset) for name in outcome.arms}
-    # what a poison is does not depend on how long it took: the same one is the same file
-    facts = {f"fact.{name}": values for name, values in outcome.poison_facts.items() if name != "seconds"}
-    arrays = {"x": outcome.poison.samples.x, "y": outcome.poison.samples.y, "base": outcome.poison.base, **facts}
-    store.save_poison(outcome.poison.sha256, arrays)
+    writing = Writing(store, resolved.key, outcome, dataset.classes)
+    found = {"arms": writing.arms(), "updates": writing.updates()}
+    store.save_poison(outcome.poison.sha256, poison_arrays(outcome))
     if outcome.illustration:
         store.save_illustration(resolved.key, outcome.illustration)
-    record = record.model_copy(update={"arms": arms}).sealed()
+    record = record.model_copy(update=found).sealed()
     store.commit(record)
     return record
 
@@ -100,6 +98,14 @@ def loaded(part: Part, workspace: Workspace) -> Any:
     """What a dataset or an extractor loads."""
     with blamed(f"{part.plugin.kind} {part.name}"):
         return part.build().load(workspace)
+
+
+def extracted(resolved: Resolved, workspace: Workspace) -> tuple[Any, Weights | None]:
+    """The extractor and its weights, where the victim has one."""
+    if part := resolved.parts.get("extractor"):
+        extractor, weights = loaded(part, workspace)
+        return extractor, weights
+    return None, None
 
 
 def made(part: Part) -> Any:
@@ -120,7 +126,12 @@ def computing_threads() -> Iterator[None]:
 
 
 def prepared(
-    resolved: Resolved, workspace: Workspace, stages: Stages, dataset: Dataset, extractor: Any, weights: Weights
+    resolved: Resolved,
+    workspace: Workspace,
+    stages: Stages,
+    dataset: Dataset,
+    extractor: Any,
+    weights: Weights | None,
 ) -> Trial:
     """The trial of a cell: everything built, with what each cached stage depends on."""
     attack = resolved.parts["attack"]
@@ -130,12 +141,15 @@ def prepared(
         attack=actor(attack),
         control=control_of(attack, resolved.cell.profile),
         victim=made(resolved.parts["victim"]),
+        victim_identity=identity(resolved.parts["victim"]),
         extractor=extractor,
         extractor_identity={
             "extractor": identity(resolved.parts["extractor"]),
             "weights": weights.sha256,
             "extraction": registry.code_sha256("molebench.collision"),
-        },
+        }
+        if weights
+        else {},
         defenses=Pipeline(
             tuple((d.name, made(d)) for d in resolved.defenses), resolved.cell.seed, provenance.hook_seconds()
         ),
@@ -158,7 +172,8 @@ def actor(part: Part) -> Actor:
     threat = part.plugin.card.threat
     if threat is None:
         raise MolebenchError(f"attack {part.name} states no threat model; add threat=ThreatModel(...) to its card")
-    return Actor(part.name, made(part).craft, threat, {"attack": identity(part)})
+    attack = made(part)
+    return Actor(part.name, attack.craft, threat, {"attack": identity(part)}, getattr(attack, "check", None))
 
 
 def control_of(attack: Part, profile: str) -> Actor | None:
@@ -188,7 +203,7 @@ def _component(kind: str, name: str, module: str) -> Component:
 
 
 def assembled(
-    resolved: Resolved, dataset: Dataset, weights: Weights, outcome: Outcome, stages: Stages, started: str
+    resolved: Resolved, dataset: Dataset, weights: Weights | None, outcome: Outcome, stages: Stages, started: str
 ) -> Record:
     """The record, arms and seal still missing."""
     status, warnings = judged(resolved, outcome, weights)
@@ -225,7 +240,7 @@ def assembled(
             sizes=dict(outcome.sizes),
             classes=list(dataset.classes),
         ),
-        weights=[WeightsRecord(name=weights.name, source=weights.source, sha256=weights.sha256)],
+        weights=[WeightsRecord(name=w.name, source=w.source, sha256=w.sha256) for w in (weights,) if w],
         seeds={"cell": resolved.cell.seed, "model": resolved.cell.seed if seed is None else seed},
         environment=provenance.environment(),
         code=provenance.code(),
@@ -245,18 +260,19 @@ def trusted(resolved: Resolved, outcome: Outcome) -> dict[str, int]:
     return {what: outcome.sizes["pool"] + len(outcome.poison) for what in sorted(shown)}
 
 
-def judged(resolved: Resolved, outcome: Outcome, weights: Weights) -> tuple[Any, list[str]]:
+def judged(resolved: Resolved, outcome: Outcome, weights: Weights | None) -> tuple[Any, list[str]]:
     """The status of a finished cell, and what a reader should know: invalid before unhealthy before ok."""
     low, high = resolved.parts["victim"].plugin.card.band
     clean = outcome.metrics["accuracy_clean"].value
-    warnings = [*outcome.warnings, *outcome.poison.unmet]
+    warnings = list(outcome.poison.unmet)
     if not low <= clean <= high:
         warnings.append(f"the victim's clean accuracy {clean:.3f} is outside its band {low:g}-{high:g}")
     unhealthy = bool(warnings)
+    warnings += outcome.warnings
     asked = resolved.parts["attack"].values.get("n_poison", 0)
     if len(outcome.poison) < asked:
         warnings.append(f"{asked} poisons were asked for; the attacker's images allow {len(outcome.poison)}")
-    if not weights.rankable:
+    if weights and not weights.rankable:
         warnings.append("the extractor's weights are random: never ranked")
     if unranked := sorted(d.name for d in resolved.defenses if UNRANKED & set(d.plugin.card.sees)):
         warnings.append(f"defense {listed(unranked)} sees what no defense could know: never ranked")
@@ -265,18 +281,3 @@ def judged(resolved: Resolved, outcome: Outcome, weights: Weights) -> tuple[Any,
     if outcome.violations:
         return "invalid", [*outcome.violations, *warnings]
     return "unhealthy" if unhealthy else "ok", warnings
-
-
-def committed_arm(store: Store, key: str, name: str, outcome: Outcome, dataset: Dataset) -> ArmRecord:
-    """Writes an arm's predictions and describes them."""
-    arm, k = outcome.arms[name], len(dataset.classes)
-    file, digest = store.save_predictions(key, name, {"y": outcome.y, "predicted": arm.predicted})
-    table = metrics.confusion(outcome.y, arm.predicted, k)
-    return ArmRecord(
-        n=table.sum(axis=1).tolist(),
-        correct=table.diagonal().tolist(),
-        confusion=table.tolist(),
-        predictions=file,
-        predictions_sha256=digest,
-        trace={key: np.asarray(values, dtype=float).tolist() for key, values in arm.trace.items()},
-    )

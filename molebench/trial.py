@@ -1,32 +1,38 @@
 """What a scenario is given for one cell, and what it gives back. The runner fills the first, records the second."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from molebench.hooks import Pipeline
 from molebench.metrics import Metric
 from molebench.progress import Progress
 from molebench.stages import Stages
 from molebench.types import Array, Dataset, Poison, ThreatModel
+from molebench.updates import Recruitment, Update
 
 
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """An attack ready to craft: what it is, what it may do, and what its cached poison depends on."""
+    """An attack ready to craft: what it is, what it may do, and what its cached poison depends on.
+
+    check: refuses what the attack cannot do, where it can tell before anything is computed.
+    """
 
     name: str
-    craft: Callable[..., Poison]
+    craft: Callable[..., Poison | Recruitment]
     threat: ThreatModel
     identity: Mapping[str, Any]
+    check: Callable[..., None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Everything one cell needs. extractor: f, with the identity of its weights and code for stage keys.
+    """Everything one cell needs. extractor: f, where the victim has one, with the identity of its weights and code for
+    stage keys. victim_identity: what a trained victim depends on.
 
     control: the attack that shows what the poison would do without its method, or None. code: hashes of the
     scenario's and victim's code. versions: of the computing libraries.
@@ -36,6 +42,7 @@ class Trial:
     attack: Actor
     control: Actor | None
     victim: Any
+    victim_identity: Mapping[str, Any]
     extractor: Callable[..., Any]
     extractor_identity: Mapping[str, Any]
     defenses: Pipeline
@@ -56,19 +63,55 @@ class ArmOutcome:
 
 
 @dataclass(frozen=True, eq=False)
+class UpdateArm:
+    """Predictions after each update of one arm, on the common test items; filtered: rows as of the query loop's Arm.
+
+    seconds, mib: what it cost, over all updates.
+    """
+
+    predicted: Int[Array, "u m"]
+    filtered: Float[Array, "f 6"]
+    seconds: float
+    mib: float
+
+    @classmethod
+    def of(cls, found: Sequence[Mapping[str, Array]], items: int) -> "UpdateArm":
+        """An arm of its updates' cached arrays."""
+        empty = np.zeros((0, 6))
+        return cls(
+            np.array([each["predicted"] for each in found], dtype=np.int64).reshape(-1, items),
+            np.concatenate([empty, *(each.get("filtered", empty) for each in found)]),
+            float(sum(each["seconds"] for each in found)),
+            float(max((each["mib"] for each in found), default=0.0)),
+        )
+
+
+def order_of(update: Update) -> tuple[int, ...]:
+    """What names the order in which an update is trained on: its pairs and size, and so the same in every arm."""
+    return (*(x for pair in update.pairs for x in (pair.attacked, pair.confounding)), len(update))
+
+
+@dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a scenario found. y: labels of the test items that every arm was judged on."""
+    """What a scenario found. y: labels of the test items that every arm was judged on.
+
+    updates, update_arms, update_scores: where a victim was updated, each update, the arms by name, and for each pair of
+    each update the mean score of its moles.
+    """
 
     y: Int[Array, " m"]
     arms: Mapping[str, ArmOutcome]
     metrics: Mapping[str, Metric]
-    poison: Poison
+    poison: Poison | Recruitment
     violations: list[str]
     splits: Mapping[str, str]  # name -> fingerprint of the samples that this trial used
     sizes: Mapping[str, int]
     poison_facts: Mapping[str, Array] = field(default_factory=dict)
     illustration: Mapping[str, Array] = field(default_factory=dict)  # the arrays that only pictures need
     warnings: list[str] = field(default_factory=list)
+    updates: tuple[Update, ...] = ()
+    update_arms: Mapping[str, UpdateArm] = field(default_factory=dict)
+    update_scores: Sequence[Sequence[float]] = ()
 
 
 def fact_summary(facts: Mapping[str, Array]) -> dict[str, dict[str, float]]:

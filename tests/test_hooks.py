@@ -22,8 +22,7 @@ from molebench.errors import CellFailed, MolebenchError
 from molebench.heads import HeadSpec
 from molebench.hooks import Pipeline, View
 from molebench.limits import OverLimit, limited
-from molebench.metrics import auroc
-from molebench.scenarios.active_figures import filter_rates
+from molebench.metrics import auroc, filter_rates
 from molebench.scenarios.query_loop import Arm, Budget, Loop
 from molebench.types import Array
 from tests.test_query_loop import TEST, K, blobs, poisoned

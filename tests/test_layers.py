@@ -43,15 +43,25 @@ ORDER = [
     "curves",
     "report",
     "runner",
+    "predictions",
     "store",
     "record",
     "grid",
     "published",
+    "scenarios.offline",
+    "scenarios.offline_defended",
+    "scenarios.offline_figures",
+    "scenarios.offline_gallery",
+    "scenarios.trained",
     "scenarios.active",
     "scenarios.active_figures",
     "scenarios.query_loop",
     "scenarios.illustration",
     "trial",
+    "recruiting",
+    "updates",
+    "moles",
+    "classnames",
     "metrics",
     "stats",
     "extractors.efficientnet_lite0",
@@ -61,6 +71,10 @@ ORDER = [
     "sources",
     "downloads",
     "collision",
+    "offline_learners",
+    "classifiers",
+    "small_maps",
+    "training",
     "heads",
     "hooks",
     "nets",
@@ -80,7 +94,7 @@ ORDER = [
     "types",
     "errors",
 ]
-ABOVE_PLUGINS = set(ORDER[: ORDER.index("scenarios.active")])
+ABOVE_PLUGINS = set(ORDER[: ORDER.index("scenarios.offline")])
 PLUGINS = ("attacks", "victims", "defenses", "datasets", "extractors")
 CORE = sorted([*(ROOT / "molebench").rglob("*.py"), *(ROOT / "leaderboard").glob("*.py")])
 SOURCES = sorted({*CORE, *(f for k in PLUGINS for f in (ROOT / k).glob("*.py"))})

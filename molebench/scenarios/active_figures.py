@@ -72,19 +72,6 @@ def defended_figures(
         "success_rate_defended": success_rate(defended, poisons),
         "time_ratio": defended.seconds / max(undefended.seconds, 1e-9),
         "memory_ratio": defended.mib / max(undefended.mib, 1e-9),
-        **filter_rates(defended.filtered),
+        **metrics.filter_rates(defended.filtered),
     }
     return found | {name: metrics.count(name, value) for name, value in counts.items()}
-
-
-def filter_rates(filtered: Array) -> dict[str, float]:
-    """Precision, recall and AUROC of the filters, over all their judgements; what is undefined is left out."""
-    _, _, poisons, removed, caught, auroc = filtered.T
-    found = {}
-    if removed.sum():
-        found["filter_precision"] = caught.sum() / removed.sum()
-    if poisons.sum():
-        found["filter_recall"] = caught.sum() / poisons.sum()
-    if np.isfinite(auroc).any():
-        found["filter_auroc"] = float(np.nanmean(auroc))
-    return {name: float(value) for name, value in found.items()}

@@ -1,0 +1,162 @@
+"""Offline recruitment: a trained victim, one more epoch on images that an attacker picked from its own pool, and after.
+
+The victim is trained on the dataset's training images, once, and cached. It scores its pool; the attack recruits one
+update or many from it (one a pair of classes); each update alone is trained on for one more epoch, from the same
+victim, and judged on the whole test split. Delta = accuracy after - before.
+
+    clean_undefended      the victim before any update
+    poisoned_undefended   after each update of the attack
+    control_undefended    after each update of its control: as many random images, in the same order
+    clean_defended        the control's updates, behind the defenses
+    poisoned_defended     the attack's updates, behind the defenses
+
+Reference: Wisdom, Gokhale, Xiao, Yang, "Mole Recruitment", arXiv:2303.17080, sections 3 and 4.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from molebench.classifiers import Shape
+from molebench.errors import CellFailed, MolebenchError, blamed
+from molebench.offline_learners import OfflineLearner
+from molebench.provenance import metered
+from molebench.rng import stream
+from molebench.scenarios.offline_defended import Behind
+from molebench.scenarios.offline_figures import figures
+from molebench.scenarios.offline_gallery import gallery
+from molebench.scenarios.trained import Trained, predictions, tensors, trained, updated
+from molebench.stages import Arrays
+from molebench.trial import Actor, ArmOutcome, Outcome, Trial, UpdateArm, order_of
+from molebench.types import Array, Poison, Samples
+from molebench.updates import Recruitment, RecruitView, Update, malformed, violations
+
+MOST_FIT = 0.99  # train accuracy above which a victim is said to know its pool by heart
+
+
+def play(trial: Trial) -> Outcome:
+    """One cell: the victim, what the attack and its control recruit from its pool, every arm, and the figures."""
+    learner: OfflineLearner = trial.victim
+    seed = trial.seed if learner.seed is None else learner.seed
+    pool, test = pool_of(trial.dataset.splits["train"], learner.pool, seed), trial.dataset.splits["test"]
+    height, width, channels = pool.x.shape[1:]
+    shape = Shape(height, width, channels, len(trial.dataset.classes))
+    recipe = learner.training(shape)
+    view = RecruitView(pool, trial.dataset.classes, recipe.batch, progress=trial.progress)
+    checked(trial.attack, view)
+    identity = {"victim": as_trained(trial.victim_identity), "versions": dict(trial.versions)}
+    victim = trained(learner, pool, test, shape, seed, identity, trial.stages, trial.progress)
+    recruitment = crafted(trial, trial.attack, view, victim, None)
+    proposed = {"poisoned": recruitment}
+    if trial.control:
+        proposed["control"] = crafted(trial, trial.control, view, victim, recruitment)
+    arms = {f"{name}_undefended": played(trial, victim, pool, test, each, name) for name, each in proposed.items()}
+    if trial.defenses.acts and recruitment.updates:
+        behind = Behind(trial, victim, pool, test)
+        for name, each in proposed.items():
+            label = "clean" if name == "control" else name
+            arms[f"{label}_defended"] = behind.played(each, f"{label}, defended")
+    fit = float((victim.scores.argmax(axis=1) == pool.y).mean())
+    scored = [mean_scores(update, victim.scores, pool.y) for update in recruitment.updates]
+    known = [f"the victim knows {fit:.2%} of its pool by heart: it cannot be confounded"] if fit > MOST_FIT else []
+    return Outcome(
+        y=test.y,
+        arms={"clean_undefended": ArmOutcome(victim.predicted.astype(np.int64), {})},
+        metrics=figures(trial, test.y, victim.predicted, arms, recruitment.updates, scored, fit),
+        poison=recruitment,
+        violations=list(violations(recruitment, view, trial.attack.threat)),
+        splits={"pool": pool.fingerprint, "test": test.fingerprint},
+        sizes={"pool": len(pool), "test": len(test)},
+        illustration=gallery(recruitment.updates, arms, victim.scores, pool, test.y, victim.predicted),
+        warnings=known,
+        updates=recruitment.updates,
+        update_arms=arms,
+        update_scores=scored,
+    )
+
+
+def pool_of(train: Samples, most: int | None, seed: int) -> Samples:
+    """The training images, or a random part of them with the same share of every class."""
+    if most is None or most >= len(train):
+        return train
+    rng, share = stream(seed, "pool"), most / len(train)
+    members = [np.flatnonzero(train.y == c) for c in np.unique(train.y)]
+    kept = [rng.permutation(m)[: max(round(share * len(m)), 1)] for m in members]
+    return train[np.sort(np.concatenate(kept))]
+
+
+def as_trained(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What the training of a victim depends on: not how it is judged later, and its seed is given apart."""
+    parameters = {name: v for name, v in identity["parameters"].items() if name not in ("seed", "evaluation")}
+    return {**identity, "parameters": parameters}
+
+
+def checked(actor: Actor, view: RecruitView) -> None:
+    """Lets an attack refuse what it cannot do, before the victim is trained; and a pool of one class."""
+    if (view.sizes > 0).sum() < 2:
+        raise MolebenchError("the pool holds images of one class; two or more are needed: choose another dataset")
+    if actor.check:
+        with blamed(f"attack {actor.name}"):
+            actor.check(view)
+
+
+def crafted(trial: Trial, actor: Actor, view: RecruitView, victim: Trained, like: Recruitment | None) -> Recruitment:
+    """What an attack recruits; it sees scores where its threat model knows the victim."""
+    scores = victim.scores if "victim" in actor.threat.knows else None
+    shown = RecruitView(view.base, view.classes, view.batch, scores, like, view.progress)
+    with blamed(f"attack {actor.name}"):
+        found: Any = actor.craft(shown, stream(trial.seed, "attack", trial.attack.name))
+    if isinstance(found, Poison) and not len(found):
+        return Recruitment(())
+    if not isinstance(found, Recruitment):
+        raise CellFailed(f"attack {actor.name} returned {type(found).__name__}; expected a Recruitment")
+    if wrong := next((w for u in found.updates if (w := malformed(u, shown))), ""):
+        raise CellFailed(f"attack {actor.name} returned what cannot be trained on: {wrong}")
+    return found
+
+
+def played(trial: Trial, victim: Trained, pool: Samples, test: Samples, proposed: Recruitment, name: str) -> UpdateArm:
+    """One arm without defenses: every update, each from the cache where it has been tried before."""
+    images, _ = tensors(test)
+    found = []
+    with trial.progress(f"updates ({name})", len(proposed.updates)) as advance:
+        for update in proposed.updates:
+            found.append(one(trial, victim, pool[update.index], images, update, name))
+            advance(1)
+    return UpdateArm.of(found, len(test))
+
+
+def one(trial: Trial, victim: Trained, update: Samples, images: Any, proposed: Update, name: str) -> Arrays:
+    """The predictions after one update, and what it cost."""
+    order = order_of(proposed)
+    inputs = {
+        "victim": victim.key,
+        "update": update.fingerprint,
+        "order": list(order),
+        "seed": trial.seed,
+        "evaluation": trial.victim.evaluation,
+        "code": trial.code,
+    }
+
+    def compute() -> Arrays:
+        with metered() as cost:
+            predicted = victim.predicted
+            if len(update):
+                network = updated(victim, update, trial.seed, order)
+                predicted = predictions(network, images, trial.victim.evaluation)
+        return costed(predicted, cost)
+
+    return trial.stages.get("updates", inputs, compute, f"updates ({name})")
+
+
+def costed(predicted: Array, cost: Any) -> Arrays:
+    """Predictions with the seconds and memory that they took."""
+    return {"predicted": predicted.astype(np.int64), "seconds": np.array(cost.seconds), "mib": np.array(cost.peak_mib)}
+
+
+def mean_scores(update: Update, scores: Array, labels: Array) -> list[float]:
+    """For each pair, the mean score for the attacked class of the update's images of the confounding class."""
+    y = labels[update.index]
+    mine = (scores[update.index[y == p.confounding], p.attacked] for p in update.pairs)
+    return [float(each.mean()) if len(each) else float("nan") for each in mine]

@@ -1,0 +1,124 @@
+"""A victim trained once, and what one more epoch makes of a copy of it: the two halves of every offline figure.
+
+The victim is cached by its pool, recipe, code and seed; so are P(y = a | x) over its pool and its predictions of the
+test items. An update never touches the victim: it trains a copy, which is judged and forgotten, so memory does not
+grow with the number of updates.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from molebench.classifiers import Classifier, Shape, initialised, statistics
+from molebench.nets import folded
+from molebench.offline_learners import OfflineLearner, update_of
+from molebench.progress import Progress
+from molebench.rng import torch_stream
+from molebench.stages import Arrays, Stages, key
+from molebench.training import Recipe, train
+from molebench.types import Array, Samples
+
+BATCH = 500  # of a forward pass: what two cores take fastest; no figure depends on it
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A victim, what it believes of its own pool [n, k], and its class of each test item. key: names all of it."""
+
+    key: str
+    network: nn.Module
+    recipe: Recipe
+    scores: Float[Array, "n k"]
+    predicted: Int[Array, " m"]
+
+
+def trained(
+    learner: OfflineLearner,
+    pool: Samples,
+    test: Samples,
+    shape: Shape,
+    seed: int,
+    identity: dict[str, Any],
+    stages: Stages,
+    progress: Progress,
+) -> Trained:
+    """The victim of this pool and seed, from the cache where it has been trained before."""
+    network = untrained(learner, pool, shape, seed)
+    recipe = learner.training(shape)
+    inputs = {**identity, "seed": seed, "pool": pool.fingerprint}
+
+    def compute() -> Arrays:
+        x, y = tensors(pool)
+        rng = torch_stream(seed, "victim training")
+        with progress("training the victim", recipe.epochs * len(pool)) as advance:
+            train(network, x, y, recipe, rng, advance)
+        return state(network)
+
+    restore(network, stages.get("victims", inputs, compute, "victim"))
+
+    def judge() -> Arrays:
+        judged = ready(network)
+        with progress("scoring", len(pool) + len(test)) as advance:
+            scores = probabilities(judged, pool.x, advance)
+            return {"scores": scores, "predicted": probabilities(judged, test.x, advance).argmax(axis=1)}
+
+    found = stages.get("scores", {**inputs, "test": test.fingerprint}, judge, "scores")
+    return Trained(key(inputs), network, recipe, found["scores"], found["predicted"])
+
+
+def untrained(learner: OfflineLearner, pool: Samples, shape: Shape, seed: int) -> nn.Module:
+    """The victim before its first step."""
+    init = torch_stream(seed, "victim init")
+    body = initialised(lambda: learner.network(shape), init)
+    return Classifier(body, *statistics(pool.x))
+
+
+def updated(victim: Trained, update: Samples, seed: int, labels: tuple[int | str, ...]) -> nn.Module:
+    """A copy of the victim after one more epoch; its order is drawn from the labels, whatever the arm."""
+    network = copy.deepcopy(victim.network)
+    train(network, *tensors(update), update_of(victim.recipe), torch_stream(seed, "update order", *labels))
+    return network
+
+
+def ready(network: nn.Module, evaluation: str = "float32") -> nn.Module:
+    """A copy for predictions: evaluation mode, batch norms folded into convolutions, in the arithmetic asked for."""
+    judged = folded(copy.deepcopy(network)).requires_grad_(False)
+    return judged.to(torch.bfloat16) if evaluation == "bfloat16" else judged
+
+
+def probabilities(network: nn.Module, x: UInt8[Array, "n h w c"], advance: Any = None) -> Float[Array, "n k"]:
+    """P(y | x) of stored images by a network that is ready."""
+    images, found = torch.from_numpy(np.array(x)), []
+    with torch.inference_mode():
+        for batch in torch.split(images, BATCH):
+            found.append(network(batch).softmax(dim=1))
+            if advance:
+                advance(len(batch))
+    return torch.cat(found).numpy()
+
+
+def predictions(network: nn.Module, images: UInt8[Tensor, "n h w c"], evaluation: str) -> Int[Array, " n"]:
+    """The class of each image, by a network as it was trained."""
+    judged = ready(network, evaluation)
+    with torch.inference_mode():
+        return torch.cat([judged(batch).argmax(dim=1) for batch in torch.split(images, BATCH)]).numpy()
+
+
+def tensors(samples: Samples) -> tuple[Tensor, Tensor]:
+    """Images and labels as tensors."""
+    return torch.from_numpy(np.array(samples.x)), torch.from_numpy(np.array(samples.y))
+
+
+def state(network: nn.Module) -> Arrays:
+    """Weights and buffers as arrays."""
+    return {name: value.detach().numpy() for name, value in network.state_dict().items()}
+
+
+def restore(network: nn.Module, arrays: Arrays) -> None:
+    """Puts weights and buffers back."""
+    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
