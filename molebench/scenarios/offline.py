@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from molebench.classifiers import Shape
+from molebench.codehash import code_sha256
 from molebench.errors import CellFailed, MolebenchError, blamed
 from molebench.offline_learners import OfflineLearner
 from molebench.provenance import metered
@@ -129,22 +130,19 @@ def played(trial: Trial, victim: Trained, pool: Samples, test: Samples, proposed
 
 def one(trial: Trial, victim: Trained, update: Samples, images: Any, proposed: Update, name: str) -> Arrays:
     """The predictions after one update, and what it cost."""
-    order = order_of(proposed)
+    order, evaluation = order_of(proposed), trial.victim.evaluation
     inputs = {
         "victim": victim.key,
         "update": update.fingerprint,
         "order": list(order),
         "seed": trial.seed,
-        "evaluation": trial.victim.evaluation,
-        "code": trial.code,
+        "evaluation": evaluation,
+        "code": code_sha256("molebench.scenarios.trained"),
     }
 
     def compute() -> Arrays:
         with metered() as cost:
-            predicted = victim.predicted
-            if len(update):
-                network = updated(victim, update, trial.seed, order)
-                predicted = predictions(network, images, trial.victim.evaluation)
+            predicted = predictions(updated(victim, update, trial.seed, order), images, evaluation)
         return costed(predicted, cost)
 
     return trial.stages.get("updates", inputs, compute, f"updates ({name})")

@@ -160,13 +160,12 @@ class Behind:
 
     def trained(self, update: Samples, order: tuple[int, ...], turn: int) -> Float[Array, "m k"]:
         """The ordinary update; the victim as it was where there is nothing to train on or a defense rejects it."""
-        before = self.victim.network
-        network = updated(self.victim, update, self.trial.seed, order) if len(update) else before
+        network = updated(self.victim, update, self.trial.seed, order)
         if len(update) and self.trial.defenses.has("accept"):
             mixed = update[self.order("accept order", len(update), turn)]
             p = probabilities(ready(network), mixed.x)
             if not self.trial.defenses.accepts(self.view(mixed, self.features(mixed.x), p, None), turn):
-                network = before
+                network = self.victim.network
         return probabilities(ready(network), self.test_x)
 
     def fitted(self, update: Samples, turn: int) -> Float[Array, "m k"]:

@@ -79,9 +79,13 @@ def untrained(learner: OfflineLearner, pool: Samples, shape: Shape, seed: int) -
 
 
 def updated(victim: Trained, update: Samples, seed: int, labels: tuple[int | str, ...]) -> nn.Module:
-    """A copy of the victim after one more epoch; its order is drawn from the labels, whatever the arm."""
+    """A copy of the victim after one more epoch; its order is drawn from the labels, whatever the arm.
+
+    An update without images leaves it as it was.
+    """
     network = copy.deepcopy(victim.network)
-    train(network, *tensors(update), update_of(victim.recipe), torch_stream(seed, "update order", *labels))
+    if len(update):
+        train(network, *tensors(update), update_of(victim.recipe), torch_stream(seed, "update order", *labels))
     return network
 
 
