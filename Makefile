@@ -1,10 +1,10 @@
-# make demo: set up, run the main job, print its table.   make test: set up, pass the tests.
+# make demo: set up, run the main job, print its table.   make test: set up, pass the tests.   make bench: time it.
 # Everything is relative, so that a checkout may stand at any path.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow bench check clean
 
 demo: .venv/installed
 	$(BIN)/python -m molebench run --attack feature_collision --victim al_resnet50
@@ -14,6 +14,9 @@ test: .venv/installed-dev
 
 test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+bench: .venv/installed-dev
+	$(BIN)/python -m pytest benchmarks/speed --benchmark-sort=mean --benchmark-columns=min,median,max,rounds
 
 check: .venv/installed-dev
 	$(BIN)/python -m ruff check .

@@ -14,7 +14,7 @@ import numpy as np
 
 from molebench.cards import Count, attack
 from molebench.errors import MolebenchError
-from molebench.moles import Pair, percentiles, select_all
+from molebench.moles import Pair, Percent, percentiles, select_all
 from molebench.recruiting import by_pair, check_pool, pairs_asked, sizes_asked
 from molebench.types import ThreatModel
 from molebench.updates import Recruitment, RecruitView, filled
@@ -41,7 +41,8 @@ BIBTEX = """
 class MoleRecruitment:
     """attacked: the class to harm; every class where not given. confounding: the class of the moles; every other one
     where not given. pairs: all of these, or a list such as dog<cat,car<truck (attacked<confounding). n: moles, and
-    random images of each other class. sweep_n: sizes to try in place of n, such as 25,50,100,200.
+    random images of each other class. sweep_n: sizes to try in place of n, such as 25,50,100,200. percentile: of the
+    scores, that is reported as rho; the attack does not depend on it.
     """
 
     attacked: str = ""
@@ -49,6 +50,7 @@ class MoleRecruitment:
     pairs: str = "all"
     n: Count = 100
     sweep_n: str = ""
+    percentile: Percent = 99
 
     def check(self, view: RecruitView) -> None:
         """Refuses what cannot be recruited, before the victim is trained."""
@@ -62,7 +64,7 @@ class MoleRecruitment:
         self.check(view)
         sizes, k = sizes_asked(self.n, self.sweep_n), len(view.classes)
         y, draws = view.base.y, by_pair(rng)
-        moles, rho = select_all(view.scores, y, max(sizes)), percentiles(view.scores, y, 99)
+        moles, rho = select_all(view.scores, y, max(sizes)), percentiles(view.scores, y, self.percentile)
         updates = [
             filled(moles[a, c, :n], (Pair(a, c, float(rho[a, c]), n),), n, y, k, draws(a, c, n))
             for a, c in pairs_asked(self.attacked, self.confounding, self.pairs, view.classes)

@@ -15,7 +15,7 @@ import numpy as np
 
 from molebench.cards import Count, Share, Whole, attack
 from molebench.errors import MolebenchError
-from molebench.moles import Line, Protocol, percentiles, plan_pairs, published, select_moles
+from molebench.moles import Line, Percent, Protocol, percentiles, plan_pairs, published, select_moles
 from molebench.recruiting import check_pool
 from molebench.types import ThreatModel
 from molebench.updates import Recruitment, RecruitView, filled
@@ -48,7 +48,7 @@ class OptimizedMoles:
     """
 
     rho_min: Share = 0.1
-    percentile: Count = 99
+    percentile: Percent = 99
     r: str = "published"
     unit: Count = 50
     min_units: Whole = 1
@@ -58,8 +58,6 @@ class OptimizedMoles:
     def check(self, view: RecruitView) -> None:
         """Refuses what cannot be planned, before the victim is trained."""
         self.line()
-        if self.percentile > 100:
-            raise MolebenchError(f"percentile={self.percentile}; expected 1 to 100, such as 95, 97 or 99")
         check_pool(view, max(self.unit * self.min_units, 1))
 
     def line(self) -> Line:

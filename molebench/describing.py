@@ -97,7 +97,7 @@ def _lines(card: dict[str, Any]) -> Iterator[str]:
         bound = f"{threat['norm']} <= {threat['bound']}" if threat["norm"] else "unlimited, and reported"
         may, knows = (", ".join(threat[side]) or "nothing" for side in ("may", "knows"))
         yield f"threat model: may {may}; knows {knows}"
-        yield f"perturbation: {bound}"
+        yield f"perturbation: {bound if 'perturb' in threat['may'] else 'none'}"
     if card["kind"] == "defense":
         yield f"acts at: {', '.join(card['moments']) or 'no moment'}"
     if card["healthy_accuracy"]:

@@ -1,4 +1,4 @@
-"""The three pictures of a cell, from plain arrays: poisons beside their originals, a map of features, and curves.
+"""Pictures of a cell, from plain arrays: poisons beside their originals, a map of features, and curves.
 
 Everything is told apart twice, so that a grey print reads like the screen: colours are Okabe and Ito's (safe for
 the colour-blind), and lines differ in dash and marker, points in shape. 6.5 inches is a page's width of text: text
@@ -78,6 +78,12 @@ def titled(figure: "Figure", what: str, cell: str) -> None:
     figure.suptitle("\n".join([what, *wrapped(cell)]), x=0.01, ha="left")
 
 
+def headed(figure: "Figure", what: str, cell: str) -> None:
+    """The same at the very top of a figure of any height that is laid out in inches."""
+    words = "\n".join(wrapped(what) + wrapped(cell))
+    written(figure, 0.065, figure.get_figheight() - 0.05, words, va="top")
+
+
 def difference(original: UInt8[Array, "..."], poison: UInt8[Array, "..."]) -> UInt8[Array, "..."]:
     """What was added, `GAIN` times, around mid-grey: 128 is no change, a change of 3 is 128 + 30."""
     changed = poison.astype(np.int64) - original.astype(np.int64)
@@ -146,7 +152,10 @@ def inches(words: str) -> float:
 
 def wrapped(words: str) -> list[str]:
     """A line of text in as many lines as the page's width needs."""
-    return textwrap.wrap(words, 112)
+    most = 112
+    while most > 56 and any(inches(line) > WIDTH - 0.13 for line in textwrap.wrap(words, most)):
+        most -= 8
+    return textwrap.wrap(words, most)
 
 
 def written(figure: "Figure", x: float, y: float, words: str, **how: Any) -> None:

@@ -23,6 +23,7 @@ from molebench.workspace import file_fact
 
 Profile = Literal["tiny", "small", "paper"]
 PROFILES: tuple[Profile, ...] = ("tiny", "small", "paper")
+MODELS = "victim.seed"  # fixes the model while the cell's seed varies the draw: both together are a trial
 
 
 class Cell(BaseModel):
@@ -181,30 +182,38 @@ class Sweep(BaseModel):
     def _each_published_row_is_one_cell(self) -> "Sweep":
         if self.published is None:
             return self
-        if self.published.attack not in self.attack:
-            raise ValueError(
-                f"published.attack {self.published.attack!r} is none of this sweep's ({listed(self.attack)})"
-            )
+        for attack in (self.published.attack, *self.published.attacks):
+            if attack not in self.attack:
+                raise ValueError(f"published.attack {attack!r} is none of this sweep's ({listed(self.attack)})")
         for row in self.published.rows:
             for name, values in self.set.items():
-                if len(values) > 1 and name not in row.set:
+                if len(values) > 1 and name not in row.set and name != MODELS:
                     raise ValueError(f"the published row {row.title!r} must say in its `set` which {name} it is about")
         return self
 
-    def published_cell(self, row: PublishedRow, attack: str, dataset: str, seed: int) -> Cell:
+    def published_cells(self, row: PublishedRow, attack: str, dataset: str) -> Iterator[Cell]:
+        """A row's cell over the sweep's trials: every seed with every model that it lists."""
+        models = [] if MODELS in row.set else self.set.get(MODELS, [])
+        for seed, model in itertools.product(self.seed, models or [None]):
+            yield self.published_cell(row, attack, dataset, seed, {MODELS: model} if models else {})
+
+    def published_cell(
+        self, row: PublishedRow, attack: str, dataset: str, seed: int, more: Mapping[str, Scalar] | None = None
+    ) -> Cell:
         """The cell of ours that a published row is about, or with another attack its control.
 
-        Its parameters are the sweep's, then the row's own, less those that this attack or victim does not have.
+        Its parameters are the sweep's (of several values the first), then the row's own, then `more`, less those that
+        this attack or victim does not have.
         """
         for name in row.set:
             if not any(applies(name, a, row.victim) for a in self.attack):
                 raise unknown(f"parameter of the published row {row.title!r}", name, self._parameters())
-        given = {name: values[0] for name, values in self.set.items()} | row.set
+        given = {name: values[0] for name, values in self.set.items()} | row.set | dict(more or {})
         ours = {name: value for name, value in given.items() if applies(name, attack, row.victim)}
         return Cell(attack=attack, victim=row.victim, dataset=dataset, parameters=ours, profile=self.profile, seed=seed)
 
     def cells(self) -> Iterator[Cell]:
-        """Every cell; seeds vary slowest, so that one seed of everything is there first.
+        """Every cell; seeds vary slowest, then models, so that one trial of everything is there first.
 
         A parameter applies to the cells that have it: `attack.steps` is left out where the attack has none. One
         that no cell has is an error.
@@ -213,17 +222,19 @@ class Sweep(BaseModel):
             if not any(applies(name, a, v) for a in self.attack for v in self.victim):
                 raise unknown(f"parameter of any attack or victim of sweep {self.name}", name, self._parameters())
         seen = set()
-        named: list[list[Any]] = [self.seed, self.victim, self.dataset, self.attack, self.defense]
-        for seed, victim, dataset, attack, defenses, *values in itertools.product(*named, *self.set.values()):
-            given = {n: v for n, v in zip(self.set, values, strict=True) if applies(n, attack, victim)}
+        models: dict[str, list[Any]] = {name: values for name, values in self.set.items() if name == MODELS}
+        parts = {"victim": self.victim, "dataset": self.dataset, "attack": self.attack, "defense": self.defense}
+        axes: dict[str, Any] = {"seed": self.seed, **models, **parts, **self.set}
+        for values in itertools.product(*axes.values()):
+            at: dict[str, Any] = dict(zip(axes, values, strict=True))
             cell = Cell(
-                attack=attack,
-                victim=victim,
-                dataset=dataset,
-                defenses=tuple(defenses),
-                parameters=given,
+                attack=at["attack"],
+                victim=at["victim"],
+                dataset=at["dataset"],
+                defenses=tuple(at["defense"]),
+                parameters={name: at[name] for name in self.set if applies(name, at["attack"], at["victim"])},
                 profile=self.profile,
-                seed=seed,
+                seed=at["seed"],
             )
             if (text := cell.model_dump_json()) not in seen:
                 seen.add(text)

@@ -38,6 +38,8 @@ DEFINITIONS = {
     "mean_delta_total": "points of all test items, mean over updates",
     "mean_delta_confounding": "points of accuracy of the confounding class, mean over pairs",
     "mean_delta_other": "points, mean over updates and the classes in none of their pairs",
+    "max_rho": "largest rho of a pair: a percentile of P(y = attacked | x) over the confounding class's pool",
+    "mean_rho": "mean rho over pairs",
     "n_pairs": "pairs of an attacked and a confounding class",
     "n_attacked": "classes attacked",
     "r_slope": "slope of the line from rho to the mean score of the mole set that hurts most",
@@ -57,8 +59,8 @@ DEFINITIONS = {
     "filter_precision": "poisons among what filters remove, at the first screening, each purchase and training",
     "filter_recall": "share of the poisons judged that are removed, over the same judgements",
     "filter_auroc": "chance that a filter's score ranks a poison above a clean item, mean over judgements",
-    "time_ratio": "seconds of the poisoned query loop, defended / undefended, each when first computed",
-    "memory_ratio": "peak resident memory of the process during the poisoned query loop, defended / undefended",
+    "time_ratio": "seconds of the poisoned arm, defended / undefended, each when first computed",
+    "memory_ratio": "peak resident memory of the process during the poisoned arm, defended / undefended",
     "clean_cost": "points of accuracy, defended - undefended, both clean",
 }
 SUFFIXES = {
@@ -176,3 +178,12 @@ def filter_rates(filtered: Array) -> dict[str, float]:
     if np.isfinite(auroc).any():
         found["filter_auroc"] = float(np.nanmean(auroc))
     return {name: float(value) for name, value in found.items()}
+
+
+def judgements(filtered: Array) -> dict[str, Array]:
+    """The columns of judgements of filters by name; AUROCs where poisons and clean items were judged together."""
+    if not len(filtered):
+        return {}
+    names = ("turn", "judged", "judged_poisons", "removed", "removed_poisons")
+    columns = {f"filter_{name}": column for name, column in zip(names, filtered.T[:5], strict=True)}
+    return columns | {"filter_auroc": filtered[np.isfinite(filtered[:, 5]), 5]}

@@ -14,15 +14,17 @@ lines r for p = 95, 97, 99 are those of the authors' released code.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Le
 from jaxtyping import Float, Int
 
 from molebench.errors import MolebenchError
 from molebench.types import Array
 
 Protocol = Literal["paper", "as_released"]
+Percent = Annotated[int, Ge(1), Le(100)]
 
 
 class Line(NamedTuple):

@@ -2,7 +2,11 @@
 
     collisions.png               poisons beside their originals (images only)
     features.png                 the clean pool and what was injected, in feature space
-    queries.png, queries.pdf     accuracy and poisons by labels bought; over seeds in <store>/groups/<group>/
+    queries.png, queries.pdf     accuracy and poisons by labels bought
+    heatmaps, sizes, quality     of an offline cell: Delta by pair, by N and by score (.png and .pdf)
+    confusion.png, moles.png     of its worst update: confusions before and after, and its moles (images only)
+
+What several seeds show together is in <store>/groups/<group>/: queries, heatmaps, sizes and quality.
 
 The same record gives the same bytes. A picture names the records it shows (sha256, in the PNG's text), so only what
 is missing or shows other records is drawn. No picture is worth a result: what cannot be drawn is one warning.
@@ -12,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molebench import curves, drawing, report
+from molebench import curves, drawing, mole_pictures, report
 from molebench.progress import say
 from molebench.record import Record
 from molebench.stages import Arrays, key
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 Maker = Callable[[], "Figure | None"]
 
+VECTORS = ("queries", "heatmaps", "sizes", "quality")  # pictures for print, also as PDF
+
 
 def of_cell(record: Record, store: Store) -> list[Path]:
     """Draws what a cell lacks; returns its pictures."""
@@ -31,16 +37,27 @@ def of_cell(record: Record, store: Store) -> list[Path]:
     makers: dict[str, Maker] = {
         "collisions": lambda: collisions(record, load_illustration(folder)),
         "features": lambda: features(record, load_illustration(folder)),
-        "queries": lambda: queries([record]),
+        "moles": lambda: mole_pictures.moles(record, load_illustration(folder)),
+        "confusion": lambda: mole_pictures.confusion(record),
     }
-    return drawn(folder, [record], makers)
+    return drawn(folder, [record], makers | of_several([record]))
 
 
 def of_seeds(records: Sequence[Record], store: Store) -> list[Path]:
     """Draws what several seeds of one cell show together; nothing for one."""
     if len(records) < 2:
         return []
-    return drawn(store.folder / "groups" / records[0].group, records, {"queries": lambda: queries(records)})
+    return drawn(store.folder / "groups" / records[0].group, records, of_several(records))
+
+
+def of_several(records: Sequence[Record]) -> dict[str, Maker]:
+    """The pictures that can be made of a cell alone, and of its seeds together."""
+    return {
+        "queries": lambda: queries(records),
+        "heatmaps": lambda: mole_pictures.heatmaps(records),
+        "sizes": lambda: mole_pictures.sizes(records),
+        "quality": lambda: mole_pictures.quality(records),
+    }
 
 
 def drawn(folder: Path, records: Sequence[Record], makers: Mapping[str, Maker]) -> list[Path]:
@@ -48,7 +65,7 @@ def drawn(folder: Path, records: Sequence[Record], makers: Mapping[str, Maker]) 
     wrong: dict[str, list[str]] = {}
     source = key([r.record_sha256 for r in records])
     for name, make in makers.items():
-        files = [folder / f"{name}{ending}" for ending in (".pdf", ".png") if ending == ".png" or name == "queries"]
+        files = [folder / f"{name}{ending}" for ending in (".pdf", ".png") if ending == ".png" or name in VECTORS]
         try:
             if not all(current(file, source) for file in files):
                 made(files, make, source)

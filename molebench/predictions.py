@@ -28,6 +28,9 @@ def poison_arrays(outcome: Outcome) -> Arrays:
     return {"x": poison.samples.x, "y": poison.samples.y, "base": poison.base, **facts}
 
 
+MOST_COUNTS = 1_000_000  # of an arm's confusion tables in one record: 100 classes have 9 900 pairs
+
+
 @dataclass(frozen=True)
 class Writing:
     """A cell's predictions on their way into the store, and what its record says of them."""
@@ -46,13 +49,15 @@ class Writing:
         file, digest = self.store.save_predictions(self.key, name, {"y": self.outcome.y, "predicted": predicted})
         return self.described(predicted, file, digest, trace)
 
-    def described(self, predicted: Array, file: str, digest: str, trace: Mapping[str, Array]) -> ArmRecord:
-        """An arm by class."""
-        table = metrics.confusion(self.outcome.y, predicted, len(self.classes))
+    def described(
+        self, predicted: Array, file: str, digest: str, trace: Mapping[str, Array], whole: bool = True
+    ) -> ArmRecord:
+        """An arm by class. whole: with its confusion, which can be made again from its predictions."""
+        table = metrics.confusion(self.outcome.y, predicted.astype(np.int64), len(self.classes))
         return ArmRecord(
             n=table.sum(axis=1).tolist(),
             correct=table.diagonal().tolist(),
-            confusion=table.tolist(),
+            confusion=table.tolist() if whole else [],
             predictions=file,
             predictions_sha256=digest,
             trace={key: np.asarray(values, dtype=float).tolist() for key, values in trace.items()},
@@ -61,11 +66,8 @@ class Writing:
     def updates(self) -> list[UpdateRecord]:
         """Each update with its arms; all updates of an arm in one file, a row each."""
         outcome = self.outcome
-        small = np.uint8 if len(self.classes) <= 256 else np.int64
         files = {
-            name: self.store.save_predictions(
-                self.key, name, {"y": outcome.y, "predicted": arm.predicted.astype(small)}
-            )
+            name: self.store.save_predictions(self.key, name, {"y": outcome.y, "predicted": arm.predicted})
             for name, arm in outcome.update_arms.items()
             if outcome.updates
         }
@@ -74,10 +76,16 @@ class Writing:
                 pairs=[self.pair(p, score) for p, score in zip(update.pairs, outcome.update_scores[i], strict=True)],
                 moles=int(update.mole.sum()),
                 size=len(update),
-                arms={n: self.described(outcome.update_arms[n].predicted[i], *file, {}) for n, file in files.items()},
+                arms={name: self.updated(i, name, *file) for name, file in files.items()},
             )
             for i, update in enumerate(outcome.updates)
         ]
+
+    def updated(self, number: int, name: str, file: str, digest: str) -> ArmRecord:
+        """One update's row of an arm, with what the filters made of it."""
+        arm, whole = self.outcome.update_arms[name], len(self.outcome.updates) * len(self.classes) ** 2 <= MOST_COUNTS
+        judged = metrics.judgements(arm.filtered[arm.filtered[:, 0] == number])
+        return self.described(arm.predicted[number], file, digest, judged, whole)
 
     def pair(self, pair: Pair, score: float) -> PairRecord:
         """A pair by name, what is not a number left out."""

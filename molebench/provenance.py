@@ -46,7 +46,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": gpu,
         "libraries": versions(SHOWN),
-        "determinism": {"deterministic_algorithms": torch.are_deterministic_algorithms_enabled(), "device": "cpu"},
+        "determinism": {"deterministic_algorithms": torch.are_deterministic_algorithms_enabled(), "device": device()},
     }
 
 
@@ -117,6 +117,18 @@ def resident_mib() -> float:
     except OSError:
         return peak_memory_mib()
     return pages * resource.getpagesize() / 2**20
+
+
+def device() -> str:
+    """Where a cell trains its networks: MOLEBENCH_DEVICE, cpu (whose figures others can repeat) where not given."""
+    import torch
+
+    given = os.environ.get("MOLEBENCH_DEVICE", "") or "cpu"
+    if given not in ("cpu", "cuda"):
+        raise MolebenchError(f"MOLEBENCH_DEVICE = {given!r}; expected cpu or cuda, or nothing")
+    if given == "cuda" and not torch.cuda.is_available():
+        raise MolebenchError("MOLEBENCH_DEVICE = 'cuda', but PyTorch finds no CUDA device here; leave it out for cpu")
+    return given
 
 
 def threads() -> int:

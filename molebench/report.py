@@ -5,11 +5,13 @@ import io
 from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from tabulate import tabulate
 
-from molebench.errors import unknown
+from molebench.errors import MolebenchError, unknown
+from molebench.pair_deltas import mean_extremes, model
 from molebench.record import MetricValue, Record
-from molebench.stats import seed_interval
+from molebench.stats import trial_interval
 
 FORMATS = {"md": "github", "html": "html", "latex": "latex_booktabs", "plain": "simple"}
 FIRST = (
@@ -26,12 +28,16 @@ FIRST = (
     "mean_delta_confounding",
     "mean_delta_other",
     "max_delta_a_control",
+    "max_mean_delta_a_control",
     "mean_delta_a_control",
     "max_delta_total_control",
+    "max_mean_delta_total_control",
     "delta_a_control",
     "delta_a_vs_control",
     "delta_total_vs_control",
     "n_pairs",
+    "max_rho",
+    "mean_rho",
     "r_slope",
     "r_intercept",
     "r_squared",
@@ -63,19 +69,21 @@ HEAD = ("attack", "victim", "dataset", "defenses", "profile", "changed", "seeds"
 
 
 def over_seeds(records: Sequence[Record]) -> dict[str, MetricValue]:
-    """Each metric's mean over records that differ in seed only, with Student's interval over seeds.
+    """Each metric's mean over records that differ in seed (or model) only, with Student's interval over seeds.
 
-    One record keeps its own interval, over test items. A metric that one seed alone has keeps no interval.
+    One record keeps its own interval, over test items. A metric that one seed alone has keeps no interval. Where
+    records have updates, the worst pair of the mean comes with the mean of the worst pairs.
     """
     if len(records) == 1:
-        return records[0].metrics
+        return records[0].metrics | mean_extremes(records)
     found = {}
     for name in dict.fromkeys(name for r in records for name in r.metrics):
-        figures = [r.metrics[name] for r in records if name in r.metrics]
-        mean, low, high = seed_interval([f.value for f in figures])
+        having = [r for r in records if name in r.metrics]
+        figures = [r.metrics[name] for r in having]
+        mean, low, high = trial_interval([f.value for f in figures], [model(r) for r in having])
         span = (low, high) if len(figures) > 1 else (None, None)
         found[name] = MetricValue(value=mean, low=span[0], high=span[1], definition=figures[0].definition)
-    return found
+    return found | mean_extremes(records)
 
 
 def run_table(records: Sequence[Record]) -> str:
@@ -86,7 +94,7 @@ def run_table(records: Sequence[Record]) -> str:
         (name, number(figures[name].value, name), interval(figures[name], name), figures[name].definition)
         for name in order
     ]
-    what = "over test items" if len(records) == 1 else f"over {len(records)} seeds"
+    what = "over test items" if len(records) == 1 else f"over {len(records)} {over(records)}"
     return tabulate(rows, headers=("metric", "value", f"95 % {what}", "meaning"), disable_numparse=True)
 
 
@@ -105,9 +113,45 @@ def grouped(records: Iterable[Record]) -> list[list[Record]]:
     """Records that differ in seed only, together; in order of dataset, victim, attack."""
     groups: dict[str, list[Record]] = {}
     for record in records:
+        whole(record)
         groups.setdefault(record.group, []).append(record)
     name = [("dataset", "name"), ("victim", "name"), ("attack", "name")]
     return sorted(groups.values(), key=lambda g: [g[0].cell[a][b] for a, b in name] + [g[0].group])
+
+
+class Part(BaseModel):
+    """A component of a cell, as a record holds it."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    parameters: dict[str, Any]
+
+
+class RecordedCell(BaseModel):
+    """What a table reads of a record's cell; a record's own schema leaves its shape open."""
+
+    model_config = ConfigDict(strict=True)
+
+    attack: Part
+    victim: Part
+    dataset: Part
+    extractor: Part | None = None
+    defenses: list[Part]
+    profile: str
+    seed: int
+
+
+def whole(record: Record) -> None:
+    """Refuses a record whose cell lacks a part, or is of another shape."""
+    try:
+        seed = RecordedCell.model_validate(record.cell).seed
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MolebenchError(f"record {record.key[:12]}: cell.{where}: {first['msg']}; move it away") from error
+    if record.seeds.get("cell") != seed:
+        raise MolebenchError(f"record {record.key[:12]}: its seeds are not its cell's {seed}; move it away")
 
 
 def store_table(records: Iterable[Record], form: str, stale: Container[str] = ()) -> str:
@@ -149,8 +193,14 @@ def group_row(group: Sequence[Record], stale: Container[str] = ()) -> dict[str, 
 
 
 def over(group: Sequence[Record]) -> str:
-    """What a group's intervals are over: the test items of its one seed, or its seeds."""
-    return "items" if len(group) == 1 else "seeds"
+    """What a group's intervals are over: the test items of its one record, or its trials.
+
+    seeds: each a model of its own. draws: all of one model. models: several, with several draws of some.
+    """
+    models = len({model(record) for record in group})
+    if len(group) == 1:
+        return "items"
+    return "draws" if models == 1 else "seeds" if models == len(group) else "models"
 
 
 def edited(record: Record) -> list[str]:
@@ -183,9 +233,9 @@ def parts(cell: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def number(value: float, name: str) -> str:
-    """Counts as they are, points and decibels with one decimal, fractions with three."""
-    if name.startswith("n_"):
-        return f"{value:g}"
+    """Counts without decimals (their means with one), points and decibels with one, fractions with three."""
+    if name == "n" or name.startswith("n_"):
+        return f"{round(value, 1):g}"
     digits = 1 if "delta" in name or name in ("psnr", "snr", "clean_cost") else 3
     return f"{round(value, digits) + 0.0:.{digits}f}"  # 0.0 takes the sign off a zero
 
@@ -195,6 +245,18 @@ def interval(figure: MetricValue, name: str) -> str:
     if figure.low is None or figure.high is None:
         return ""
     return f"[{number(figure.low, name)}, {number(figure.high, name)}]"
+
+
+ESCAPES = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"})
+
+
+def paragraph(text: str, form: str) -> str:
+    """A paragraph in a format, its special characters made harmless."""
+    if form == "html":
+        from html import escape
+
+        return f"<p>{escape(text)}</p>"
+    return text.translate(ESCAPES) if form == "latex" else text
 
 
 def _csv(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -1,12 +1,15 @@
-"""Uncertainty: the paired bootstrap over test items, Wilson's interval of a share, and Student's over seeds.
+"""Uncertainty: the paired bootstrap over test items, Wilson's interval of a share, and Student's over seeds or trials.
 
 Within a record, two arms are judged on the same items: items are resampled, and every arm with them, so that
 what both arms get right or wrong cancels. Over seeds, each seed is a full retraining on its own splits; with
 a handful of them a percentile bootstrap is too narrow, so the interval is Student's t on the seeds' values.
+Where several draws were tried on each of several trained models, the models are what is independent, and the variance
+is split between models and draws.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -49,3 +52,52 @@ def seed_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float,
 
     half = float(t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
     return mean, mean - half, mean + half
+
+
+def trial_interval(
+    values: Sequence[float], models: Sequence[Hashable], level: float = LEVEL
+) -> tuple[float, float, float]:
+    """(mean, low, high) over trials; models: whose each value is. Of several models, Student's over the mean of each.
+
+    Draws of one model share its training and so are no trials of their own; where there is one model, they are all
+    there is, and the interval is over them.
+    """
+    each = list(by_model(values, models).values())
+    return seed_interval([float(np.mean(own)) for own in each] if len(each) > 1 else values, level)
+
+
+def by_model(values: Sequence[float], models: Sequence[Hashable]) -> dict[Hashable, list[float]]:
+    """The values of each model, in order of appearance."""
+    found: dict[Hashable, list[float]] = {}
+    for value, model in zip(values, models, strict=True):
+        found.setdefault(model, []).append(value)
+    return found
+
+
+class VarianceSplit(NamedTuple):
+    """The grand mean, and the variances of x_ij = mean + a_i + e_ij: of a (between groups) and of e (within them)."""
+
+    mean: float
+    between: float
+    within: float
+
+
+def variance_split(groups: Sequence[Sequence[float]]) -> VarianceSplit:
+    """The one-way random-effects split by analysis of variance, for k groups of n_i of all n values x_ij.
+
+        within = sum_ij (x_ij - x_i)^2 / (n - k)
+        between = (sum_i n_i (x_i - x)^2 / (k - 1) - within) / n_0,    n_0 = (n - sum_i n_i^2 / n) / (k - 1)
+
+    Both are unbiased, whether or not the groups are of one size; a negative `between` is reported as 0.
+    Searle, Casella, McCulloch, "Variance Components", Wiley 1992, chapter 3.
+    """
+    sizes, k = np.array([len(group) for group in groups]), len(groups)
+    n = int(sizes.sum())
+    if k < 2 or n <= k:
+        raise ValueError(f"a split needs two groups and one of them two values; {k} groups of {sizes.tolist()} came")
+    means = np.array([np.mean(group) for group in groups])
+    mean = float(np.average(means, weights=sizes))
+    within = sum(float(np.square(np.asarray(g) - m).sum()) for g, m in zip(groups, means, strict=True)) / (n - k)
+    among = float(sizes @ np.square(means - mean)) / (k - 1)
+    usual = (n - float(np.square(sizes).sum()) / n) / (k - 1)
+    return VarianceSplit(mean, max((among - within) / usual, 0.0), within)

@@ -4,7 +4,7 @@ Cross-entropy, a new random order every epoch. All randomness (order, crops, fli
 two trainings which must be paired are given equal ones. Images stay uint8 in memory; a batch is made when it is used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,7 +42,7 @@ def train(
 ) -> None:
     """Trains the network in place, in training mode, with a fresh optimiser; `advance` hears of each batch's images."""
     network.train()
-    optimiser = made(recipe, network)
+    optimiser = optimiser_of(recipe, network.parameters())
     for epoch in range(recipe.epochs):
         batches = batched(torch.randperm(len(x), generator=rng), recipe.batch)
         for i, batch in enumerate(batches):
@@ -55,9 +55,8 @@ def train(
             advance(len(batch))
 
 
-def made(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """A fresh optimiser for all weights of a network."""
-    weights = network.parameters()
+def optimiser_of(recipe: Recipe, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """A fresh optimiser for these weights."""
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(weights, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from molebench.hooks import Pipeline
 from molebench.metrics import Metric
@@ -43,7 +43,7 @@ class Trial:
     control: Actor | None
     victim: Any
     victim_identity: Mapping[str, Any]
-    extractor: Callable[..., Any]
+    extractor: Any
     extractor_identity: Mapping[str, Any]
     defenses: Pipeline
     defense_identity: tuple[Mapping[str, Any], ...]
@@ -69,17 +69,17 @@ class UpdateArm:
     seconds, mib: what it cost, over all updates.
     """
 
-    predicted: Int[Array, "u m"]
+    predicted: Integer[Array, "u m"]
     filtered: Float[Array, "f 6"]
     seconds: float
     mib: float
 
     @classmethod
-    def of(cls, found: Sequence[Mapping[str, Array]], items: int) -> "UpdateArm":
-        """An arm of its updates' cached arrays."""
-        empty = np.zeros((0, 6))
+    def of(cls, found: Sequence[Mapping[str, Array]], items: int, classes: int) -> "UpdateArm":
+        """An arm of its updates' cached arrays, a byte an item where there are few classes."""
+        empty, small = np.zeros((0, 6)), np.uint8 if classes <= 256 else np.int64
         return cls(
-            np.array([each["predicted"] for each in found], dtype=np.int64).reshape(-1, items),
+            np.array([each["predicted"].astype(small) for each in found], dtype=small).reshape(-1, items),
             np.concatenate([empty, *(each.get("filtered", empty) for each in found)]),
             float(sum(each["seconds"] for each in found)),
             float(max((each["mib"] for each in found), default=0.0)),

@@ -22,7 +22,7 @@ from molebench.report import number
 from molebench.runner import note_failure, run
 from molebench.stages import key
 from molebench.store import Store, load_records
-from molebench.verdicts import verdict
+from molebench.verdicts import rounding, verdict
 from molebench.workspace import Workspace
 from tests.commands import SIZES, VICTIM, one_line, typed
 from tests.conftest import ROOT
@@ -115,20 +115,20 @@ def noise(workspace: Workspace) -> list[Record]:
 @pytest.mark.parametrize(
     ("name", "value", "low", "high", "published", "says"),
     [
-        ("accuracy_clean", 0.469, 0.456, 0.483, 0.470, ("agrees", "")),
-        ("accuracy_clean", 0.469, 0.456, 0.483, 0.4834, ("agrees", "")),  # inside once rounding is granted
-        ("accuracy_clean", 0.469, 0.456, 0.483, 0.484, ("lower", "by 1.5 points")),
-        ("accuracy_clean", 0.469, 0.456, 0.483, 0.432, ("higher", "by 3.7 points")),
-        ("delta_total", -18.8, -20.4, -17.1, -17.0, ("agrees", "")),
-        ("delta_total", -18.8, -20.4, -17.1, -16.5, ("lower", "by 2.3 points")),
-        ("success_rate", 0.998, None, None, 1.0, ("agrees", "")),
-        ("success_rate", 0.960, None, None, 0.832, ("higher", "by 12.8 points")),
-        ("random_success_rate", 0.0125, None, None, 0.013, ("agrees", "")),  # rounds to it
-        ("random_success_rate", 0.0125, None, None, 0.014, ("lower", "by 0.15 points")),
-        ("n_poison", 500.0, None, None, 500.0, ("agrees", "")),
-        ("n_poison", 499.0, None, None, 500.0, ("lower", "by 1")),
-        ("noise_norm", 100.0, None, None, 104.9, ("agrees", "")),
-        ("noise_norm", 100.0, None, None, 105.1, ("lower", "by 5.100")),
+        ("accuracy_clean", 0.469, 0.456, 0.483, 0.470, ("inside", "")),
+        ("accuracy_clean", 0.469, 0.456, 0.483, 0.4834, ("inside", "")),  # inside once rounding is granted
+        ("accuracy_clean", 0.469, 0.456, 0.483, 0.484, ("outside", "lower by 1.5 points")),
+        ("accuracy_clean", 0.469, 0.456, 0.483, 0.432, ("outside", "higher by 3.7 points")),
+        ("delta_total", -18.8, -20.4, -17.1, -17.0, ("inside", "")),
+        ("delta_total", -18.8, -20.4, -17.1, -16.5, ("outside", "lower by 2.3 points")),
+        ("success_rate", 0.998, None, None, 1.0, ("inside", "")),
+        ("success_rate", 0.960, None, None, 0.832, ("outside", "higher by 12.8 points")),
+        ("random_success_rate", 0.0125, None, None, 0.013, ("inside", "")),  # rounds to it
+        ("random_success_rate", 0.0125, None, None, 0.014, ("outside", "lower by 0.15 points")),
+        ("n_poison", 500.0, None, None, 500.0, ("inside", "")),
+        ("n_poison", 499.0, None, None, 500.0, ("outside", "lower by 1")),
+        ("noise_norm", 100.0, None, None, 104.9, ("inside", "")),
+        ("noise_norm", 100.0, None, None, 105.1, ("outside", "lower by 5.100")),
     ],
     ids=str,
 )
@@ -136,7 +136,23 @@ def test_a_verdict_says_whether_and_by_how_much_two_numbers_differ(
     name: str, value: float, low: float | None, high: float | None, published: float, says: tuple[str, str]
 ) -> None:
     figure = MetricValue(value=value, low=low, high=high, definition="")
-    assert verdict(name, figure, published, decimals=3) == says
+    assert verdict(name, figure, published, rounding(3, of_two_fractions=name == "delta_total")) == says
+
+
+@pytest.mark.parametrize(
+    ("published", "spread", "says"),
+    [
+        (-17.0, 0.0, ("inside", "")),
+        (-16.9, 0.0, ("outside", "lower by 1.9 points")),  # the interval ends at -17.0, rounding reaches to -16.95
+        (-15.0, 2.0, ("inside", "")),
+        (-14.9, 2.0, ("outside", "lower by 3.9 points")),
+        (-24.0, 3.6, ("inside", "")),
+        (-24.0, 3.0, ("outside", "higher by 5.2 points")),
+    ],
+)
+def test_a_published_number_s_own_spread_widens_it(published: float, spread: float, says: tuple[str, str]) -> None:
+    figure = MetricValue(value=-18.8, low=-20.4, high=-17.0, definition="")
+    assert verdict("max_delta_a", figure, published, rounding(1) + spread) == says
 
 
 def test_a_zero_has_no_sign_and_a_count_no_decimals() -> None:
@@ -162,7 +178,7 @@ def test_a_measured_row_holds_what_its_records_say_over_seeds(file: Path, made: 
     norm = lines["noise_norm"].measured
     assert norm
     assert norm.value == pytest.approx(sum(r.poison.facts["l2"]["mean"] for r in records) / 2)
-    assert lines["n_poison"].verdict == "agrees"
+    assert lines["n_poison"].verdict == "inside"
     assert clean.where.startswith("on photo_patches (cut small); seeds 0, 1")
 
 
@@ -271,10 +287,10 @@ def test_records_that_no_published_row_is_about_are_counted(copied: Workspace, t
 def test_csv_has_a_line_a_number_and_nothing_else(file: Path, made: Workspace) -> None:
     rows = list(csv.DictReader(io.StringIO(typed(made, "report", str(file), "--format", "csv").stdout)))
     expected = [line for lines in told(file, made).values() for line in lines]
-    columns = "row metric measured low high interval_over published verdict note"
+    columns = "row metric measured low high interval_over published published_sd verdict note"
     assert list(rows[0]) == columns.split()
     assert [(r["row"], r["metric"], r["verdict"]) for r in rows] == [(e.row, e.metric, e.verdict) for e in expected]
-    assert all(len(r) == 9 and None not in r.values() for r in rows)
+    assert all(len(r) == 10 and None not in r.values() for r in rows)
     for got, line in zip(rows, expected, strict=True):
         assert (float(got["measured"]) if got["measured"] else None) == (
             pytest.approx(line.measured.value, rel=1e-5) if line.measured else None
@@ -286,7 +302,7 @@ def test_md_is_one_table_with_a_caption_and_a_legend(file: Path, made: Workspace
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {8}
     assert text.startswith("Table_9 of A | paper & its <sequel>, 50 % (arXiv:2101.10792)")
-    assert "agrees: the published number" in text
+    assert "inside: the published number, give or take its rounding (to 3 decimals)" in text
     assert "Intervals over items are those of one seed" in text
 
 

@@ -27,6 +27,7 @@ from molebench.scenarios.query_loop import least_certain
 from molebench.stages import Stages
 from molebench.trial import Actor, Outcome, Trial
 from molebench.types import IMAGE, Array, AttackView, Dataset, Poison, Samples
+from molebench.updates import Recruitment
 from molebench.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -264,7 +265,7 @@ class Watcher:
         self.actor = actor
         self.seen: list[object] = []
 
-    def craft(self, view: AttackView, rng: np.random.Generator) -> Poison:
+    def craft(self, view: AttackView, rng: np.random.Generator) -> Poison | Recruitment:
         self.seen.append((view, rng))
         return self.actor.craft(view, rng)
 
@@ -386,6 +387,7 @@ def test_a_defense_is_asked_at_every_moment(watched: Watched) -> None:
 
 def poison_rows(watched: Watched) -> set[bytes]:
     clean = rows(watched.parts["pool"].x) | rows(watched.parts["test2"].x)
+    assert isinstance(watched.outcome.poison, Poison)
     poison = rows(watched.outcome.poison.samples.x)
     assert len(poison) == 20
     assert not poison & clean

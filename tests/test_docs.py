@@ -76,3 +76,15 @@ def test_the_readme_leads_to_every_page() -> None:
     for link in re.findall(r"\((docs/adding-[\w-]+\.md)\)", readme):
         assert (ROOT / link).is_file()
     assert len(re.findall(r"\(docs/adding-", readme)) == len(KINDS)
+
+
+def test_the_examples_of_the_offline_page_run_together(tmp_path: Path, workspace: Workspace) -> None:
+    text = (ROOT / "docs" / "offline.md").read_text("utf-8")
+    files = re.findall(r"Save this as `(\w+\.py)`", text)
+    examples = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    for name, example in zip(files, examples, strict=True):
+        (tmp_path / name).write_text(example, "utf-8")
+    attack, victim = (tmp_path / name for name in files)
+    plugins = ["--plugin", str(attack), "--plugin", str(victim)]
+    names = ["--attack", attack.stem, "--victim", victim.stem, "--dataset", "digits", "--profile", "tiny", "--no-plots"]
+    assert "delta_total_vs_control" in done(workspace, ["run", *names, *plugins]).stdout

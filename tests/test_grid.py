@@ -235,6 +235,63 @@ def test_a_control_has_no_parameter_of_the_attack_alone(written: Callable[[str],
     assert sweep.published_cell(sweep.published.rows[0], "unperturbed", "photo_patches", 0).parameters == {}
 
 
+def with_more(more: str) -> str:
+    """The same with more in its row."""
+    return PAPER.replace("figures:", f"{more}figures:")
+
+
+def test_a_published_row_is_about_every_model_and_draw_of_the_sweep(written: Callable[[str], Path]) -> None:
+    text = """
+victim: offline_resnet18
+dataset: [digits, fashion_mnist_mini]
+attack: [mole_recruitment, optimized_moles]
+set: {victim.seed: [5, 6], attack.rho_min: [0.1, 0.5], victim.epochs: 3}
+seed: [0, 1]
+published:
+  {source: A paper, table: Table 1, decimals: 1, attack: optimized_moles, rows: [
+  {dataset: Digits, ours: {digits: }, victim: offline_resnet18, set: {attack.rho_min: 0.5}, figures: {delta_total: -5}},
+  {dataset: Digits, ours: {digits: }, victim: offline_resnet18, set: {victim.seed: 6, attack.rho_min: 0.1},
+   attack: mole_recruitment, pair: 3<8, figures: {delta_a: -5}}]}
+"""
+    sweep = load_sweep(written(text))
+    assert sweep.published
+    first, second = sweep.published.rows
+    mine = list(sweep.published_cells(first, "optimized_moles", "digits"))
+    assert [(c.seed, c.parameters["victim.seed"], c.parameters["attack.rho_min"]) for c in mine] == [
+        (0, 5, 0.5),
+        (0, 6, 0.5),
+        (1, 5, 0.5),
+        (1, 6, 0.5),
+    ]
+    assert {resolve(c).key for c in mine} < {resolve(c).key for c in sweep.cells()}
+    only = list(sweep.published_cells(second, "mole_recruitment", "digits"))
+    assert [(c.seed, c.parameters) for c in only] == [
+        (0, {"victim.seed": 6, "victim.epochs": 3}),
+        (1, {"victim.seed": 6, "victim.epochs": 3}),
+    ]
+    assert (sweep.published.attacks, second.title) == (
+        ["optimized_moles", "mole_recruitment"],
+        "Digits, seed 6, rho_min 0.1, mole_recruitment, 3<8",
+    )
+
+
+def test_one_trial_of_everything_comes_before_the_next_model_and_that_before_the_next_draw(
+    written: Callable[[str], Path],
+) -> None:
+    found = cells(
+        written(
+            "victim: offline_resnet18\ndataset: [digits, fashion_mnist_mini]\nattack: mole_recruitment\n"
+            "set: {victim.epochs: [2, 3], victim.seed: [5, 6]}\nseed: [0, 1]"
+        )
+    )
+    assert [(c.seed, c.parameters["victim.seed"]) for c in found] == [
+        trial for trial in ((0, 5), (0, 6), (1, 5), (1, 6)) for _ in range(4)
+    ]
+    assert [(c.dataset, c.parameters["victim.epochs"]) for c in found[:4]] == [
+        (dataset, epochs) for dataset in ("digits", "fashion_mnist_mini") for epochs in (2, 3)
+    ]
+
+
 BAD = {
     "no file": (None, "cannot read sweep"),
     "empty": ("", "holds no mapping"),
@@ -272,6 +329,15 @@ BAD = {
     "published as a list": (f"victim: {VICTIM}\nattack: noise\npublished: [0.5]", "published"),
     "a published attack that is not swept": (PAPER.replace("attack: noise, rows", "attack: none, rows"), "none of"),
     "a published row about two cells": (PAPER.replace(" set: {attack.psnr: 20},", ""), "which attack.psnr"),
+    "a row of another attack that is not swept": (with_more("attack: none, "), "none of this sweep's (noise)"),
+    "a pair of one class": (with_more("pair: dog, "), "attacked<confounding, such as dog<cat"),
+    "a figure that no pair has": (with_more("pair: dog<cat, "), "no accuracy_clean of one pair; there is: rho, n"),
+    "a figure of a pair without one": (PAPER.replace("accuracy_clean", "rho"), "rho is of one pair; say which"),
+    "a spread of no figure": (
+        with_more("spread: {accuracy: 1}, "),
+        "a spread of accuracy, which is none of its figures",
+    ),
+    "a negative spread": (with_more("spread: {accuracy_clean: -1}, "), "spread.accuracy_clean"),
     "no text": ("\x00\x01", "is not YAML"),
 }
 

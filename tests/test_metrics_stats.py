@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, ttest_1samp
+from scipy.stats import bootstrap, f_oneway, ttest_1samp
 
 from molebench import metrics
 from molebench.metrics import DEFINITIONS, SUFFIXES, Metric, definition
-from molebench.stats import percentile_interval, resamples, seed_interval
+from molebench.stats import percentile_interval, resamples, seed_interval, trial_interval, variance_split
 from molebench.types import Array
 
 #                    class 0   class 1   class 2
@@ -114,6 +114,47 @@ def test_the_interval_over_five_seeds_holds_the_truth_95_times_of_100() -> None:
     intervals = [seed_interval(rng.normal(-12.0, 3.0, 5).tolist()) for _ in range(2000)]
     covered = np.mean([low <= -12.0 <= high for _, low, high in intervals])
     assert 0.935 < covered < 0.965  # three standard errors of 2000 draws
+
+
+def test_draws_of_one_model_are_no_trials_of_their_own() -> None:
+    values, models = [-1.0, -3.0, -5.0, -7.0, -9.0, -11.0], [0, 0, 1, 1, 2, 2]
+    assert trial_interval(values, models) == seed_interval([-2.0, -6.0, -10.0])
+    assert trial_interval(values, [0, 1, 2, 3, 4, 5]) == seed_interval(values)
+    assert trial_interval(values, [4] * 6) == seed_interval(values)  # one model: its draws are all there is
+
+
+def test_the_variance_of_four_values_is_split_by_hand() -> None:
+    # means 2 and 6 about 4: MS_b = 2 (4 + 4) = 16; MS_w = (1 + 1 + 1 + 1) / 2 = 2; between = (16 - 2) / 2
+    assert variance_split([[1.0, 3.0], [5.0, 7.0]]) == (4.0, 7.0, 2.0)
+
+
+def test_a_negative_variance_between_models_is_given_as_none() -> None:
+    assert variance_split([[1.0, 5.0], [2.0, 4.0]]) == (3.0, 0.0, 5.0)
+
+
+def test_the_split_of_unequal_groups_is_that_of_scipy_s_f(rng: np.random.Generator) -> None:
+    groups = [(rng.normal(rng.normal(0, 3), 1, n)).tolist() for n in (2, 5, 3, 9)]
+    sizes = np.array([len(group) for group in groups])
+    within = sum((len(g) - 1) * np.var(g, ddof=1) for g in groups) / (sizes.sum() - 4)
+    usual = sizes.mean() - np.var(sizes, ddof=1) / (4 * sizes.mean())
+    expected = within * (f_oneway(*groups).statistic - 1) / usual
+    assert variance_split(groups) == pytest.approx((np.mean(np.concatenate(groups)), expected, within))
+
+
+def test_the_split_is_unbiased() -> None:
+    rng = np.random.default_rng(8)
+    found = [
+        variance_split([(rng.normal(0, 10) + rng.normal(0, 2, n)).tolist() for n in (2, 3, 6, 2, 4)])
+        for _ in range(4000)
+    ]
+    assert np.mean([f.within for f in found]) == pytest.approx(4.0, rel=0.03)
+    assert np.mean([f.between for f in found]) == pytest.approx(100.0, rel=0.04)  # three standard errors
+
+
+@pytest.mark.parametrize("groups", [[], [[1.0, 2.0]], [[1.0], [2.0]]])
+def test_what_cannot_be_split_is_refused(groups: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="two groups and one of them two values"):
+        variance_split(groups)
 
 
 def test_a_count_has_no_interval_and_says_what_it_means() -> None:

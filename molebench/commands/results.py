@@ -39,4 +39,11 @@ def report(
         stale = {r.key for r in records if tables.edited(r)}
     if not records:
         raise MolebenchError(f"no record below {workspace.store}; make one with molebench run, or name another --store")
-    typer.echo(tables.store_table(records, form, stale))
+    parts = [tables.store_table(records, form, stale)]
+    if form != "csv":
+        from molebench.models_table import models_table
+        from molebench.pairs_table import pairs_table
+
+        groups = tables.grouped(records)
+        parts += models_table(records, form) + (pairs_table(groups[0], form) if len(groups) == 1 else [])
+    typer.echo("\n\n".join(parts))

@@ -49,10 +49,13 @@ def run(
         typer.echo(json.dumps([r.plain() for r in records]))
         return
     from molebench import report
+    from molebench.pairs_table import pairs_table
     from molebench.store import Store
 
     typer.echo(report.title(records))
     typer.echo(report.run_table(records))
+    if pairs := pairs_table(records):
+        typer.echo("\n".join(["", *pairs]))
     for warning in sorted({w for r in records for w in r.warnings}):
         typer.echo(f"warning: {warning}")
     for record in records:

@@ -1,4 +1,4 @@
-"""What is asked of every attack: a few poisons for twenty real images, crafted twice and watched."""
+"""What is asked of every attack: poisons for a few real images, or recruits from a pool, crafted twice and watched."""
 
 import copy
 import gc
@@ -11,15 +11,19 @@ import numpy as np
 
 from molebench import registry
 from molebench.questions.bench import STEPS, NotAsked, Subject, generators, private, watched
-from molebench.types import AttackView, Poison, Samples, ThreatModel, violations
+from molebench.types import Array, AttackView, Poison, Samples, ThreatModel, violations
+from molebench.updates import Recruitment, RecruitView
+from molebench.updates import violations as broken
+
+Seen = AttackView | RecruitView
 
 
 @dataclass(frozen=True, eq=False)
 class Crafting:
     """One crafting: what was shown, what came back, and what else has happened."""
 
-    view: AttackView
-    poison: Poison
+    view: Seen
+    poison: Poison | Recruitment
     before: dict[str, Any]
     same_generators: bool
 
@@ -33,17 +37,26 @@ def crafted(subject: Subject) -> Crafting:
     return Crafting(view, poison, before, generators() == states)
 
 
-def shown(subject: Subject) -> AttackView:
-    """What this attack may see, in arrays that nobody else has."""
-    if "active" not in subject.plugin.card.scenarios:
-        raise NotAsked(f"acts in {', '.join(subject.plugin.card.scenarios)}; attacks are tried in active alone")
+def shown(subject: Subject) -> Seen:
+    """What this attack may see in the first scenario that it acts in, in arrays that nobody else has."""
+    if subject.tried[0] == "offline":
+        pool = subject.bench.pool
+        scores = private(pool.scores) if pool.scores is not None and "victim" in threat(subject).knows else None
+        return replace(pool, base=Samples(private(pool.base.x), private(pool.base.y)), scores=scores)
     view = subject.bench.view
     base = Samples(private(view.base.x), private(view.base.y))
     extractor = copy.deepcopy(view.extractor) if "extractor" in threat(subject).knows else None
     return replace(view, base=base, extractor=extractor)
 
 
-def contents(view: AttackView) -> dict[str, Any]:
+def arrays(view: Seen) -> Iterator[Array]:
+    """The arrays of a view."""
+    yield from (view.base.x, view.base.y)
+    if isinstance(view, RecruitView) and view.scores is not None:
+        yield view.scores
+
+
+def contents(view: Seen) -> dict[str, Any]:
     """What a view holds, by field."""
     return {f.name: getattr(view, f.name) for f in fields(view)} | {"data": view.base.fingerprint}
 
@@ -64,12 +77,23 @@ def it_states_a_threat_model(subject: Subject) -> Iterator[str]:
 def its_poison_keeps_to_its_threat_model_and_budget(subject: Subject) -> Iterator[str]:
     """The check that every run makes."""
     done = subject.once(crafted)
-    yield from violations(done.poison, done.view, threat(subject))
+    if isinstance(done.view, AttackView) and isinstance(done.poison, Poison):
+        yield from violations(done.poison, done.view, threat(subject))
+    elif isinstance(done.view, RecruitView) and isinstance(done.poison, Recruitment):
+        yield from broken(done.poison, done.view, threat(subject))
+    elif not (isinstance(done.poison, Poison) and not len(done.poison)):  # none of either kind is nothing
+        expected = "Poison" if isinstance(done.view, AttackView) else "Recruitment"
+        yield f"it returned a {type(done.poison).__name__}; expected a {expected}"
 
 
 def it_makes_as_many_poisons_as_it_is_asked_for(subject: Subject) -> Iterator[str]:
-    """As many as n_poison and the budget allow, and none where it may not inject."""
+    """As many as n_poison and the budget allow, and none where it may not inject; recruits, or why there are none."""
     done, attack = subject.once(crafted), subject.built()
+    if isinstance(done.view, RecruitView):
+        updates = done.poison.updates if isinstance(done.poison, Recruitment) else ()
+        if not any(len(update) for update in updates) and not done.poison.unmet:
+            yield "it recruits nobody and does not say why: Recruitment(updates, unmet=(reason,))"
+        return
     inject = "inject" in threat(subject).may
     most = min(getattr(attack, "n_poison", 1), done.view.budget) if inject else 0
     if len(done.poison) < most or (most == 0 and len(done.poison)):
@@ -101,7 +125,7 @@ def it_draws_from_its_own_generator_alone(subject: Subject) -> Iterator[str]:
 def it_keeps_nothing_that_it_has_seen(subject: Subject) -> Iterator[str]:
     """What it hides in itself would be there in the next arm."""
     view, attack = shown(subject), subject.built(steps=STEPS)
-    seen: list[weakref.ref[Any]] = [weakref.ref(view), *watched(iter((view.base.x, view.base.y)))]
+    seen: list[weakref.ref[Any]] = [weakref.ref(view), *watched(arrays(view))]
     attack.craft(view, np.random.default_rng(3))
     del view
     gc.collect()
@@ -115,6 +139,8 @@ def its_control_is_an_attack_that_may_do_no_more(subject: Subject) -> Iterator[s
     if name is None:
         if "perturb" in mine.may:
             yield "it perturbs and names no control: add control='unperturbed' to its card"
+        if "recruit" in mine.may and "victim" in mine.knows:
+            yield "it chooses what it recruits and names no control: add control='random_recruitment' to its card"
         return
     control = registry.find("attacks", name).card
     if control.threat is None or not control.threat.may <= mine.may:

@@ -1,4 +1,4 @@
-"""What plug-ins are tried on: a few real images with their features, and a folder of its own for a tiny run."""
+"""What plug-ins are tried on: a few real images with features and beliefs, and a folder of its own for a tiny run."""
 
 import random
 import sys
@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from molebench import registry
 from molebench.errors import MolebenchError, listed
@@ -21,11 +22,15 @@ from molebench.record import Record
 from molebench.registry import Plugin
 from molebench.runner import run
 from molebench.types import Array, AttackView, Dataset
+from molebench.updates import RecruitView
 from molebench.workspace import Workspace
 
 Made = TypeVar("Made")
 EXTRACTOR, IMAGES = "efficientnet_lite0", "photo_patches"  # small, quick, and nothing to download but 18 MB
+POOL = "digits"  # what offline plug-ins are tried on; nothing to download
+TRIED = ("active", "offline")  # the scenarios that there are runs of
 BUDGET = 15
+RECRUITS = 40  # of each class
 STEPS = 2  # of whatever descends or trains: what is asked does not depend on how far
 
 
@@ -42,7 +47,16 @@ class Bench:
     @cached_property
     def patches(self) -> Dataset:
         """The photo patches."""
-        plugin = registry.find("datasets", IMAGES)
+        return self.loaded(IMAGES)
+
+    @cached_property
+    def digits(self) -> Dataset:
+        """The handwritten digits."""
+        return self.loaded(POOL)
+
+    def loaded(self, name: str) -> Dataset:
+        """A dataset at its tiny size."""
+        plugin = registry.find("datasets", name)
         found: Dataset = plugin.build(plugin.resolve({}, "tiny")).load(self.workspace)
         return found
 
@@ -56,10 +70,11 @@ class Bench:
             raise NotAsked(f"needs the weights of {EXTRACTOR}: {error}") from error
         return found
 
-    def some(self, each: int) -> Array:
-        """The first patches of each photograph, by index."""
-        y = self.patches.splits["train"].y
-        return np.concatenate([np.flatnonzero(y == c)[:each] for c in range(len(self.patches.classes))])
+    def some(self, each: int, data: Dataset | None = None) -> Array:
+        """The first images of each class, by index: patches of each photograph, where no other dataset is given."""
+        data = data or self.patches
+        y = data.splits["train"].y
+        return np.concatenate([np.flatnonzero(y == c)[:each] for c in range(len(data.classes))])
 
     @cached_property
     def view(self) -> AttackView:
@@ -67,6 +82,13 @@ class Bench:
         data = self.patches
         base = data.splits["train"][self.some(2)]
         return AttackView(base, data.classes, data.modality, BUDGET, extractor=self.extractor)
+
+    @cached_property
+    def pool(self) -> RecruitView:
+        """Four hundred digits, and what a nearest-mean classifier believes of them."""
+        data = self.digits
+        base = data.splits["train"][self.some(RECRUITS, data)]
+        return RecruitView(base, data.classes, batch=len(base), scores=beliefs(pixels(base.x), base.y))
 
     def record(self, cell: Cell) -> Record:
         """What running a cell leaves, in a store that is thrown away."""
@@ -95,6 +117,26 @@ class Subject:
         if missing := needed(plugin):
             raise NotAsked(f"needs a value of {listed(missing)}, which has no default")
         return plugin.build(plugin.resolve({k: v for k, v in sizes.items() if k in plugin.parameters}, "tiny"))
+
+    @property
+    def tried(self) -> list[str]:
+        """The scenarios in which it acts and of which there are runs."""
+        stated = self.plugin.card.scenarios
+        if not (found := [scenario for scenario in TRIED if scenario in stated]):
+            raise NotAsked(f"acts in {', '.join(stated)}; plug-ins are tried in {' and '.join(TRIED)}")
+        return found
+
+
+def pixels(x: Array) -> Float[Array, "n d"]:
+    """Images as features: their values, 0 to 8."""
+    return (x.reshape(len(x), -1) / 32.0).astype(np.float32)
+
+
+def beliefs(z: Float[Array, "n d"], y: Int[Array, " n"]) -> Float[Array, "n k"]:
+    """What a nearest-mean classifier believes of each item: softmax of minus the mean squared distance to each."""
+    means = np.stack([z[y == c].mean(axis=0) for c in np.unique(y)])
+    p = np.exp(-np.square(z[:, None] - means).mean(axis=2))
+    return (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def needed(plugin: Plugin) -> list[str]:

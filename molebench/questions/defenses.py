@@ -9,45 +9,59 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from molebench.collision import extracted
 from molebench.errors import CellFailed
 from molebench.hooks import MOMENTS, SEES, Pipeline, Sees, View
 from molebench.progress import silent
-from molebench.questions.bench import STEPS, Bench, NotAsked, Subject, generators, private, watched
-from molebench.types import Array
+from molebench.questions.bench import STEPS, Bench, Subject, beliefs, generators, pixels, private, watched
+from molebench.types import Array, Dataset
 
 EACH, LABELLED, COUNT = 6, 20, 5
 FILTERS = ("screen_pool", "after_label", "filter_train")  # beside these it may also say how suspect each item is
 PARTS = (slice(None, LABELLED), slice(LABELLED, None))  # what is labelled, and the rest
-ASKED = (*MOMENTS, "suspicion")
+ASKED = {
+    "active": (*MOMENTS, "suspicion"),
+    "offline": ("transform", "filter_train", "fit", "accept", "predict", "suspicion"),
+}
 
 
-def moments(subject: Subject) -> list[str]:
-    """The moments at which this defense acts."""
-    if "active" not in subject.plugin.card.scenarios:
-        raise NotAsked(f"acts in {', '.join(subject.plugin.card.scenarios)}; defenses are tried in active alone")
-    return [moment for moment in ASKED if callable(getattr(subject.plugin.make, moment, None))]
+def moments(subject: Subject) -> list[tuple[str, str]]:
+    """The scenarios and moments at which this defense acts."""
+    make = subject.plugin.make
+    return [(s, moment) for s in subject.tried for moment in ASKED[s] if callable(getattr(make, moment, None))]
 
 
-def sixty(bench: Bench) -> dict[str, Any]:
+def images(bench: Bench, scenario: str) -> Dataset:
+    """Where the items of a scenario's views come from."""
+    return bench.patches if scenario == "active" else bench.digits
+
+
+def sixty(bench: Bench, scenario: str) -> dict[str, Any]:
     """Sixty images in random order, their features, labels, a nearest-mean classifier's beliefs, and a mask."""
-    index = np.random.default_rng(0).permutation(bench.some(EACH))
-    data = bench.patches.splits["train"][index]
-    z = extracted(bench.extractor, data.x, bench.patches.modality, silent, "")
-    means = np.stack([z[data.y == c].mean(axis=0) for c in range(len(bench.patches.classes))])
-    near = np.exp(-np.square(z[:, None] - means).mean(axis=2))
-    p = (near / near.sum(axis=1, keepdims=True)).astype(np.float32)
-    return {"x": data.x, "z": z, "y": data.y, "p": p, "poison": np.arange(len(z)) % 4 == 0}
+    data = images(bench, scenario)
+    items = data.splits["train"][np.random.default_rng(0).permutation(bench.some(EACH, data))]
+    active = scenario == "active"
+    z = extracted(bench.extractor, items.x, data.modality, silent, "") if active else pixels(items.x)
+    mask = np.concatenate([marked(items.y[part]) for part in PARTS])
+    return {"x": items.x, "z": z, "y": items.y, "p": beliefs(z, items.y), "poison": mask}
 
 
-def _sixty(subject: Subject) -> dict[str, Any]:
-    return sixty(subject.bench)
+def marked(y: Int[Array, " n"]) -> Bool[Array, " n"]:
+    """Every second item of each class: without them no class is lost."""
+    return np.array([(y[:i] == c).sum() % 2 == 1 for i, c in enumerate(y)])
 
 
-def view(subject: Subject, moment: str) -> View:
+def _sixties(subject: Subject) -> dict[str, dict[str, Any]]:
+    return {scenario: sixty(subject.bench, scenario) for scenario in subject.tried}
+
+
+def view(subject: Subject, scenario: str, moment: str) -> View:
     """What a defense sees at this moment, in arrays that nobody else has."""
-    all_, sees, k = subject.once(_sixty), subject.plugin.card.sees, len(subject.bench.patches.classes)
+    all_, sees = subject.once(_sixties)[scenario], subject.plugin.card.sees
+    k = len(images(subject.bench, scenario).classes)
+    believed = ("screen_pool", "select", "accept", "predict") + (("filter_train",) if scenario == "offline" else ())
     first, rest = ({name: private(a[part]) for name, a in all_.items()} for part in PARTS)
     if moment == "transform":
         return View(rest["x"], np.zeros((len(rest["x"]), 0), np.float32), k, when="pool")
@@ -60,7 +74,7 @@ def view(subject: Subject, moment: str) -> View:
         here["z"],
         k,
         y=here["y"] if here is first or "labels" in sees else None,
-        p=here["p"] if moment in ("screen_pool", "select", "accept", "predict") else None,
+        p=here["p"] if moment in believed else None,
         count=COUNT if moment == "select" else 0,
         extractor=copy.deepcopy(subject.bench.extractor) if "extractor" in sees else None,
         poison=here["poison"] if "ground_truth" in sees else None,
@@ -69,7 +83,7 @@ def view(subject: Subject, moment: str) -> View:
     )
 
 
-def answer(pipeline: Pipeline, moment: str, seen: View) -> Array | None:
+def answer(pipeline: Pipeline, scenario: str, moment: str, seen: View) -> Array | None:
     """What a scenario would get at this moment, checked as a scenario checks it."""
     shown = partial(_as_it_is, seen)
     if moment == "transform":
@@ -78,7 +92,7 @@ def answer(pipeline: Pipeline, moment: str, seen: View) -> Array | None:
         return np.array(pipeline.accepts(shown, 0))
     if moment in ("select", "fit", "predict"):
         return pipeline.one(moment, shown, 0)
-    return pipeline.mask(moment, shown, len(seen.x), 0, {})
+    return pipeline.mask(moment, shown, len(seen.x), 0, {}, floor=scenario == "active")
 
 
 def _as_it_is(seen: View, sees: Sees) -> View:
@@ -89,10 +103,15 @@ def _as_it_is(seen: View, sees: Sees) -> View:
 def answers(subject: Subject) -> dict[str, Array | None]:
     """Its checked answer at each of its moments."""
     pipeline = Pipeline(((subject.plugin.name, subject.built(steps=STEPS)),))
-    found = {m: answer(pipeline, m, view(subject, m)) for m in moments(subject) if m != "suspicion"}
-    for moment in [m for m in found if m in FILTERS]:
-        seen = view(subject, moment)
-        found[f"suspicion at {moment}"] = pipeline.suspicion(moment, partial(_as_it_is, seen), len(seen.x), 0)
+    found: dict[str, Array | None] = {}
+    for scenario, moment in moments(subject):
+        if moment == "suspicion":
+            continue
+        seen = view(subject, scenario, moment)
+        found[f"{moment} ({scenario})"] = answer(pipeline, scenario, moment, seen)
+        if moment in FILTERS:
+            suspect = pipeline.suspicion(moment, partial(_as_it_is, seen), len(seen.x), 0)
+            found[f"suspicion at {moment} ({scenario})"] = suspect
     return found
 
 
@@ -101,7 +120,8 @@ def it_acts_at_moments_that_there_are(subject: Subject) -> Iterator[str]:
     made = subject.plugin.make
     public = [n for n in vars(made) if not n.startswith("_") and callable(getattr(made, n)) and n != "card"]
     if public and not moments(subject):
-        yield f"its methods are {', '.join(public)}; a defense acts at {', '.join(MOMENTS)}"
+        there = dict.fromkeys(m for scenario in subject.tried for m in ASKED[scenario] if m in MOMENTS)
+        yield f"its methods are {', '.join(public)}; a defense acts at {', '.join(there)}"
     if wrong := set(subject.plugin.card.sees) - set(SEES):
         yield f"its card asks to see {', '.join(sorted(wrong))}; allowed: {', '.join(SEES)}"
 
@@ -124,9 +144,10 @@ def it_repeats_itself(subject: Subject) -> Iterator[str]:
 
 def _each(subject: Subject) -> Iterator[tuple[str, View, Callable[..., Any]]]:
     defense = subject.built(steps=STEPS)
-    for moment in moments(subject):
-        at = next((f for f in FILTERS if hasattr(defense, f)), "screen_pool") if moment == "suspicion" else moment
-        yield moment, view(subject, at), getattr(defense, moment)
+    for scenario, moment in moments(subject):
+        filters = [f for f in FILTERS if f in ASKED[scenario]]
+        at = next((f for f in filters if hasattr(defense, f)), filters[0]) if moment == "suspicion" else moment
+        yield moment, view(subject, scenario, at), getattr(defense, moment)
 
 
 def it_changes_nothing_that_it_is_shown(subject: Subject) -> Iterator[str]:

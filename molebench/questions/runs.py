@@ -3,18 +3,27 @@
 from collections.abc import Iterator
 
 from molebench import registry
-from molebench.errors import listed
+from molebench.errors import CellFailed, MolebenchError, listed
 from molebench.grid import Cell
 from molebench.published import Scalar
-from molebench.questions.bench import STEPS, NotAsked, Subject, needed
+from molebench.questions.bench import POOL, STEPS, NotAsked, Subject, needed
+from molebench.record import Record
 from molebench.registry import Plugin
 
-VICTIM = {"active": "al_efficientnet_lite0"}  # who plays against a plug-in of this scenario
-ATTACK = {"active": "unperturbed"}
-SIZES: dict[str, dict[str, Scalar]] = {
-    "victim": {"queries": 10, "query_batch": 5, "pool": 160, "epochs": 5},
-    "attack": {"n_poison": 10, "steps": STEPS},
-    "defense": {"steps": STEPS},
+VICTIM = {"active": "al_efficientnet_lite0", "offline": "offline_resnet18"}  # who plays against a plug-in
+ATTACK = {"active": "unperturbed", "offline": "mole_recruitment"}
+DATASET = {"offline": POOL}  # the victim's own elsewhere
+SIZES: dict[str, dict[str, dict[str, Scalar]]] = {
+    "active": {
+        "victim": {"queries": 10, "query_batch": 5, "pool": 160, "epochs": 5},
+        "attack": {"n_poison": 10, "steps": STEPS},
+        "defense": {"steps": STEPS},
+    },
+    "offline": {
+        "victim": {"pool": 200, "epochs": 1},
+        "attack": {"pairs": "3<5", "n": 5, "unit": 5, "steps": STEPS},
+        "defense": {"steps": STEPS},
+    },
 }
 
 
@@ -31,25 +40,41 @@ def a_tiny_run_with_it_gives_a_valid_record(subject: Subject) -> Iterator[str]:
     """Everything that `molebench run` does, at the smallest sizes, in a store that is thrown away."""
     if missing := needed(subject.plugin):
         raise NotAsked(f"needs a value of {listed(missing)}, which has no default")
-    record = subject.bench.record(tiny(subject.plugin))
-    if record.status == "invalid":
-        yield f"its record is invalid: {'; '.join(record.warnings)}"
-    if str(subject.plugin.place.path.parent) in record.text():
-        yield "its record holds a path of this machine"
+    for scenario in subject.tried:
+        record = recorded(subject, tiny(subject.plugin, scenario))
+        if record.status == "invalid":
+            yield f"its record is invalid: {'; '.join(record.warnings)}"
+        if str(subject.plugin.place.path.parent) in record.text():
+            yield "its record holds a path of this machine"
 
 
-def tiny(plugin: Plugin) -> Cell:
-    """The smallest cell in which this plug-in takes part."""
-    known = [s for s in plugin.card.scenarios if s in VICTIM]
-    if not known:
-        raise NotAsked(f"acts in {', '.join(plugin.card.scenarios)}; tiny runs are of {', '.join(VICTIM)}")
-    names = {"victim": VICTIM[known[0]], "attack": ATTACK[known[0]]} | {plugin.kind: plugin.name}
+def recorded(subject: Subject, cell: Cell) -> Record:
+    """The record of a cell; what a plug-in's card says that it needs may be missing here."""
+    try:
+        return subject.bench.record(cell)
+    except CellFailed:
+        raise
+    except MolebenchError as error:
+        if needs := subject.plugin.card.needs:
+            raise NotAsked(f"needs {listed(needs)}: {error}") from error
+        raise
+
+
+def tiny(plugin: Plugin, scenario: str) -> Cell:
+    """The smallest cell of a scenario in which this plug-in takes part."""
+    names = {"victim": VICTIM[scenario], "attack": ATTACK[scenario]} | {plugin.kind: plugin.name}
     parts = {part: registry.find(f"{part}s", name) for part, name in names.items()}
     sizes = {
         f"{plugin.name if part == 'defense' else part}.{name}": value
         for part, found in parts.items()
-        for name, value in SIZES[part].items()
+        for name, value in SIZES[scenario][part].items()
         if name in found.parameters
     }
-    defenses = (plugin.name,) if plugin.kind == "defense" else ()
-    return Cell(attack=names["attack"], victim=names["victim"], defenses=defenses, parameters=sizes, profile="tiny")
+    return Cell(
+        attack=names["attack"],
+        victim=names["victim"],
+        dataset=DATASET.get(scenario),
+        defenses=(plugin.name,) if plugin.kind == "defense" else (),
+        parameters=sizes,
+        profile="tiny",
+    )

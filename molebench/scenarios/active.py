@@ -24,6 +24,7 @@ from molebench.collision import distances, extracted
 from molebench.errors import CellFailed, MolebenchError, blamed
 from molebench.heads import HeadSpec
 from molebench.hooks import Pipeline, sees
+from molebench.metrics import judgements
 from molebench.provenance import metered
 from molebench.rng import stream
 from molebench.scenarios.active_figures import figures
@@ -260,12 +261,3 @@ def outcome(arm: Arm) -> ArmOutcome:
     trace = {"queries": arm.spent, "labels": arm.labels, "poisons": bought, "poison_share": share}
     cost = {"seconds": np.array([arm.seconds]), "mib": np.array([arm.mib])}
     return ArmOutcome(arm.predicted, {**trace, "accuracy": arm.accuracy, **cost, **judgements(arm.filtered)})
-
-
-def judgements(filtered: Array) -> dict[str, Array]:
-    """The columns of Arm.filtered by name; AUROCs where poisons and clean items were judged together."""
-    if not len(filtered):
-        return {}
-    names = ("turn", "judged", "judged_poisons", "removed", "removed_poisons")
-    columns = {f"filter_{name}": column for name, column in zip(names, filtered.T[:5], strict=True)}
-    return columns | {"filter_auroc": filtered[np.isfinite(filtered[:, 5]), 5]}

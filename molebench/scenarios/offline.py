@@ -13,7 +13,8 @@ victim, and judged on the whole test split. Delta = accuracy after - before.
 Reference: Wisdom, Gokhale, Xiao, Yang, "Mole Recruitment", arXiv:2303.17080, sections 3 and 4.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ from molebench.classifiers import Shape
 from molebench.codehash import code_sha256
 from molebench.errors import CellFailed, MolebenchError, blamed
 from molebench.offline_learners import OfflineLearner
+from molebench.provenance import device as computing_device
 from molebench.provenance import metered
 from molebench.rng import stream
 from molebench.scenarios.offline_defended import Behind
 from molebench.scenarios.offline_figures import figures
 from molebench.scenarios.offline_gallery import gallery
-from molebench.scenarios.trained import Trained, predictions, tensors, trained, updated
+from molebench.scenarios.together import Together
+from molebench.scenarios.trained import Trained, after, device_of, predictions, tensors, trained
 from molebench.stages import Arrays
 from molebench.trial import Actor, ArmOutcome, Outcome, Trial, UpdateArm, order_of
 from molebench.types import Array, Poison, Samples
@@ -47,7 +50,10 @@ def play(trial: Trial) -> Outcome:
     view = RecruitView(pool, trial.dataset.classes, recipe.batch, progress=trial.progress)
     checked(trial.attack, view)
     identity = {"victim": as_trained(trial.victim_identity), "versions": dict(trial.versions)}
-    victim = trained(learner, pool, test, shape, seed, identity, trial.stages, trial.progress)
+    victim = trained(learner, pool, test, shape, seed, identity, trial.stages, trial.progress, computing_device())
+    before = victim.predicted
+    if learner.evaluation != "float32":  # before and after in one arithmetic
+        before = predictions(victim.network, tensors(test, device_of(victim.network))[0], learner.evaluation)
     recruitment = crafted(trial, trial.attack, view, victim, None)
     proposed = {"poisoned": recruitment}
     if trial.control:
@@ -63,13 +69,14 @@ def play(trial: Trial) -> Outcome:
     known = [f"the victim knows {fit:.2%} of its pool by heart: it cannot be confounded"] if fit > MOST_FIT else []
     return Outcome(
         y=test.y,
-        arms={"clean_undefended": ArmOutcome(victim.predicted.astype(np.int64), {})},
-        metrics=figures(trial, test.y, victim.predicted, arms, recruitment.updates, scored, fit),
+        arms={"clean_undefended": ArmOutcome(before.astype(np.int64), {})},
+        metrics=figures(trial, test.y, before, arms, recruitment.updates, scored, fit),
         poison=recruitment,
         violations=list(violations(recruitment, view, trial.attack.threat)),
         splits={"pool": pool.fingerprint, "test": test.fingerprint},
         sizes={"pool": len(pool), "test": len(test)},
-        illustration=gallery(recruitment.updates, arms, victim.scores, pool, test.y, victim.predicted),
+        poison_facts=facts(recruitment.updates, scored),
+        illustration=gallery(recruitment.updates, arms, victim.scores, pool, test.y, before),
         warnings=known,
         updates=recruitment.updates,
         update_arms=arms,
@@ -119,30 +126,38 @@ def crafted(trial: Trial, actor: Actor, view: RecruitView, victim: Trained, like
 
 def played(trial: Trial, victim: Trained, pool: Samples, test: Samples, proposed: Recruitment, name: str) -> UpdateArm:
     """One arm without defenses: every update, each from the cache where it has been tried before."""
-    images, _ = tensors(test)
+    device = device_of(victim.network)
+    images, _ = tensors(test, device)
+    together = Together(victim, pool, images, proposed.updates, trial.seed)
     found = []
     with trial.progress(f"updates ({name})", len(proposed.updates)) as advance:
-        for update in proposed.updates:
-            found.append(one(trial, victim, pool[update.index], images, update, name))
+        for number, update in enumerate(proposed.updates):
+            samples, order = pool[update.index], order_of(update)
+            if device.type == "cpu" or not len(update) or trial.victim.evaluation != "float32":
+                predict = partial(after, victim, samples, images, trial.seed, order, trial.victim.evaluation)
+            else:
+                predict = partial(together.predicted, number)
+            found.append(one(trial, victim, samples, order, predict, name))
             advance(1)
-    return UpdateArm.of(found, len(test))
+    return UpdateArm.of(found, len(test), len(trial.dataset.classes))
 
 
-def one(trial: Trial, victim: Trained, update: Samples, images: Any, proposed: Update, name: str) -> Arrays:
+def one(
+    trial: Trial, victim: Trained, update: Samples, order: tuple[int, ...], predict: Callable[[], Array], name: str
+) -> Arrays:
     """The predictions after one update, and what it cost."""
-    order, evaluation = order_of(proposed), trial.victim.evaluation
     inputs = {
         "victim": victim.key,
         "update": update.fingerprint,
         "order": list(order),
         "seed": trial.seed,
-        "evaluation": evaluation,
+        "evaluation": trial.victim.evaluation,
         "code": code_sha256("molebench.scenarios.trained"),
     }
 
     def compute() -> Arrays:
         with metered() as cost:
-            predicted = predictions(updated(victim, update, trial.seed, order), images, evaluation)
+            predicted = predict()
         return costed(predicted, cost)
 
     return trial.stages.get("updates", inputs, compute, f"updates ({name})")
@@ -158,3 +173,9 @@ def mean_scores(update: Update, scores: Array, labels: Array) -> list[float]:
     y = labels[update.index]
     mine = (scores[update.index[y == p.confounding], p.attacked] for p in update.pairs)
     return [float(each.mean()) if len(each) else float("nan") for each in mine]
+
+
+def facts(updates: Sequence[Update], scored: Sequence[Sequence[float]]) -> dict[str, Array]:
+    """rho and mean score of every pair of every update, where they are known."""
+    every = {"rho": [p.rho for u in updates for p in u.pairs], "mean_score": [s for each in scored for s in each]}
+    return {name: np.array(values)[np.isfinite(values)] for name, values in every.items()}

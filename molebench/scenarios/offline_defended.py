@@ -43,7 +43,7 @@ class Behind:
             for turn, update in enumerate(proposed.updates):
                 found.append(self.one(update, turn, name))
                 advance(1)
-        return UpdateArm.of(found, len(self.test))
+        return UpdateArm.of(found, len(self.test), self.k)
 
     def one(self, update: Update, turn: int, name: str) -> Arrays:
         """The predictions after one update, what the filters did to it, and what it cost."""

@@ -76,7 +76,12 @@ def figures(
         found |= {f"{name}{suffix}": figure for name, figure in statistics(each, updates, suffix).items()}
     found["n_pairs"] = metrics.count("n_pairs", len({(p.attacked, p.confounding) for u in updates for p in u.pairs}))
     found["n_attacked"] = metrics.count("n_attacked", len({p.attacked for u in updates for p in u.pairs}))
-    return found | line_figures(shifted[""], updates, mean_scores) | defended_figures(weights, right, arms, shifted)
+    return (
+        found
+        | rho_figures(updates)
+        | line_figures(shifted[""], updates, mean_scores)
+        | defended_figures(weights, right, arms, shifted)
+    )
 
 
 def weightings(n: int, rng: np.random.Generator) -> Float[Array, "b n"]:
@@ -97,18 +102,20 @@ def shifts(
     which, attacked, confounding = np.array(pairs, dtype=np.int64).reshape(-1, 3).T
     used = np.zeros((len(updates), k), dtype=bool)
     used[which, attacked] = used[which, confounding] = True
-    change = after.astype(np.float32) - before  # 1 newly right, -1 newly wrong
     a, c = (np.full((len(weights), len(pairs)), np.nan, dtype=np.float32) for _ in range(2))
-    other = np.zeros((len(weights), len(updates)), dtype=np.float32)
+    other, total = (np.zeros((len(weights), len(updates)), dtype=np.float32) for _ in range(2))
     there = np.unique(y)
     for label in there:
         mine = y == label
+        change = after[:, mine].astype(np.float32) - before[:, mine]  # 1 newly right, -1 newly wrong
+        shift = 100.0 * (weights[:, mine] @ change.T)
         count = weights[:, mine].sum(axis=1, keepdims=True)
-        delta = 100.0 * (weights[:, mine] @ change[:, mine].T) / np.where(count > 0, count, np.nan)
+        delta = shift / np.where(count > 0, count, np.nan)
         a[:, attacked == label] = delta[:, which[attacked == label]]
         c[:, confounding == label] = delta[:, which[confounding == label]]
+        total += shift
         other += np.where(used[:, label], 0.0, np.nan_to_num(delta)) / np.maximum((~used[:, there]).sum(axis=1), 1)
-    return Shifts(a, c, other, 100.0 * (weights @ change.T) / len(y))
+    return Shifts(a, c, other, total / len(y))
 
 
 def statistics(found: Shifts, updates: Sequence[Update], suffix: str) -> dict[str, Metric]:
@@ -140,6 +147,14 @@ def over_pairs(found: Shifts) -> dict[str, Float[Array, " b"]]:
         "mean_delta_a": np.nanmean(found.attacked, axis=1),
         "mean_delta_confounding": np.nanmean(found.confounding, axis=1),
         "mean_delta_other": found.other.mean(axis=1),
+    }
+
+
+def rho_figures(updates: Sequence[Update]) -> dict[str, Metric]:
+    """How confusable the pairs are, where the attack knows."""
+    rho = [p.rho for u in updates for p in u.pairs if np.isfinite(p.rho)]
+    return {
+        name: metrics.count(name, float(of(rho))) for name, of in (("max_rho", np.max), ("mean_rho", np.mean)) if rho
     }
 
 

@@ -25,11 +25,8 @@ def gallery(
 ) -> dict[str, Array]:
     """moles, attacked, confounding: images of the pair that lost most, best first; pair: its two classes, and `scores`
     of the moles for the attacked class. Nothing where no update has moles."""
-    found = [
-        (worst(arms["poisoned_undefended"].predicted[i], before, y, u), i)
-        for i, u in enumerate(updates)
-        if u.mole.any()
-    ]
+    paired = [i for i, update in enumerate(updates) if update.mole.any() and update.pairs]
+    found = [(worst(arms["poisoned_undefended"].predicted[i], before, y, updates[i]), i) for i in paired]
     if not found:
         return {}
     update = updates[min(found)[1]]

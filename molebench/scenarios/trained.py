@@ -46,14 +46,15 @@ def trained(
     identity: dict[str, Any],
     stages: Stages,
     progress: Progress,
+    device: str = "cpu",
 ) -> Trained:
-    """The victim of this pool and seed, from the cache where it has been trained before."""
-    network = untrained(learner, pool, shape, seed)
+    """The victim of this pool and seed, on a device, from the cache where it has been trained before."""
+    network = untrained(learner, pool, shape, seed).to(device)
     recipe = learner.training(shape)
-    inputs = {**identity, "seed": seed, "pool": pool.fingerprint}
+    inputs = {**identity, "seed": seed, "pool": pool.fingerprint, **({} if device == "cpu" else {"device": device})}
 
     def compute() -> Arrays:
-        x, y = tensors(pool)
+        x, y = tensors(pool, device)
         rng = torch_stream(seed, "victim training")
         with progress("training the victim", recipe.epochs * len(pool)) as advance:
             train(network, x, y, recipe, rng, advance)
@@ -85,8 +86,20 @@ def updated(victim: Trained, update: Samples, seed: int, labels: tuple[int | str
     """
     network = copy.deepcopy(victim.network)
     if len(update):
-        train(network, *tensors(update), update_of(victim.recipe), torch_stream(seed, "update order", *labels))
+        train(
+            network,
+            *tensors(update, device_of(network)),
+            update_of(victim.recipe),
+            torch_stream(seed, "update order", *labels),
+        )
     return network
+
+
+def after(
+    victim: Trained, update: Samples, images: Tensor, seed: int, labels: tuple[int | str, ...], evaluation: str
+) -> Int[Array, " m"]:
+    """The class of each image after an update."""
+    return predictions(updated(victim, update, seed, labels), images, evaluation)
 
 
 def ready(network: nn.Module, evaluation: str = "float32") -> nn.Module:
@@ -97,30 +110,35 @@ def ready(network: nn.Module, evaluation: str = "float32") -> nn.Module:
 
 def probabilities(network: nn.Module, x: UInt8[Array, "n h w c"], advance: Any = None) -> Float[Array, "n k"]:
     """P(y | x) of stored images by a network that is ready."""
-    images, found = torch.from_numpy(np.array(x)), []
+    images, found = torch.from_numpy(np.array(x)).to(device_of(network)), []
     with torch.inference_mode():
         for batch in torch.split(images, BATCH):
             found.append(network(batch).softmax(dim=1))
             if advance:
                 advance(len(batch))
-    return torch.cat(found).numpy()
+    return torch.cat(found).cpu().numpy()
 
 
 def predictions(network: nn.Module, images: UInt8[Tensor, "n h w c"], evaluation: str) -> Int[Array, " n"]:
     """The class of each image, by a network as it was trained."""
     judged = ready(network, evaluation)
     with torch.inference_mode():
-        return torch.cat([judged(batch).argmax(dim=1) for batch in torch.split(images, BATCH)]).numpy()
+        return torch.cat([judged(batch).argmax(dim=1) for batch in torch.split(images, BATCH)]).cpu().numpy()
 
 
-def tensors(samples: Samples) -> tuple[Tensor, Tensor]:
-    """Images and labels as tensors."""
-    return torch.from_numpy(np.array(samples.x)), torch.from_numpy(np.array(samples.y))
+def tensors(samples: Samples, device: Any = "cpu") -> tuple[Tensor, Tensor]:
+    """Images and labels as tensors on a device."""
+    return torch.from_numpy(np.array(samples.x)).to(device), torch.from_numpy(np.array(samples.y)).to(device)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network is."""
+    return next(network.parameters()).device
 
 
 def state(network: nn.Module) -> Arrays:
     """Weights and buffers as arrays."""
-    return {name: value.detach().numpy() for name, value in network.state_dict().items()}
+    return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
 
 
 def restore(network: nn.Module, arrays: Arrays) -> None:

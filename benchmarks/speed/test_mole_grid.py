@@ -1,0 +1,113 @@
+"""One pair of a mole grid: 1 000 images of one more epoch, 10 000 test images. Ours against a plain eager loop.
+
+    make bench
+
+Both do the same work in one process: ResNet-18, 28 px, from the same victim. pytest-benchmark prints the times and
+their ratios; what must hold of the results (same predictions, every accuracy within 0.1 point in bfloat16) is asserted.
+"""
+
+import copy
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor, nn
+
+from molebench import provenance, registry
+from molebench.classifiers import Shape
+from molebench.progress import silent
+from molebench.scenarios.trained import Trained, predictions, tensors, trained, updated
+from molebench.stages import Stages
+from molebench.types import Samples
+from molebench.workspace import Workspace
+
+SEED, EACH, TEST, BATCH = 0, 100, 10_000, 500
+ROUNDS = {"rounds": 5, "iterations": 1, "warmup_rounds": 1}
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A victim, an update of 1 000 images and 10 000 test images (the embedded test split, again and again)."""
+
+    victim: Trained
+    update: Samples
+    images: Tensor
+    y: np.ndarray
+
+
+@cache
+def work() -> Work:
+    """The same for every loop that is timed."""
+    torch.set_num_threads(provenance.threads())
+    data = registry.find("datasets", "fashion_mnist_mini")
+    dataset = data.build(data.resolve({}, "small")).load(Workspace.from_environment())
+    learner = registry.find("victims", "offline_resnet18")
+    pool, test = dataset.splits["train"], dataset.splits["test"]
+    height, width, channels = pool.x.shape[1:]
+    shape = Shape(height, width, channels, len(dataset.classes))
+    stages = Stages(Workspace.from_environment().cache / "bench")
+    built = learner.build(learner.resolve({}, "small"))
+    victim = trained(
+        built, pool, test, shape, SEED, {"code": registry.code_sha256("molebench.scenarios.trained")}, stages, silent
+    )
+    rng = np.random.default_rng(SEED)
+    index = np.concatenate([rng.choice(np.flatnonzero(pool.y == c), EACH, replace=False) for c in range(shape.classes)])
+    many = test[np.arange(TEST) % len(test)]
+    return Work(victim, pool[index], tensors(many)[0], many.y)
+
+
+def plain_network() -> nn.Module:
+    """The victim as torchvision has it: ordinary convolutions, images one channel after the other in memory."""
+    network = copy.deepcopy(work().victim.network).to(memory_format=torch.contiguous_format)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.__class__ = nn.Conv2d
+    return network
+
+
+def plain() -> np.ndarray:
+    """A plain eager loop: two steps, then evaluation with batch norms as they are."""
+    network, (x, y) = plain_network().train(), tensors(work().update)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(SEED))
+    for batch in torch.split(order, work().victim.recipe.batch):
+        optimiser.zero_grad()
+        F.cross_entropy(network(x[batch].contiguous()), y[batch]).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    network.eval()
+    with torch.inference_mode():
+        return torch.cat([network(b).argmax(dim=1) for b in torch.split(work().images, BATCH)]).numpy()
+
+
+def ours(evaluation: str) -> np.ndarray:
+    """What the offline scenario does for one pair."""
+    network = updated(work().victim, work().update, SEED, ())
+    return predictions(network, work().images, evaluation)
+
+
+@pytest.mark.benchmark(group="one pair of the mole grid (ResNet-18, 28 px, 1 000 + 10 000 images)")
+@pytest.mark.parametrize("loop", ["plain eager", "ours, float32", "ours, bfloat16 evaluation"])
+def test_one_pair(benchmark: BenchmarkFixture, loop: str) -> None:
+    work()
+    run = plain if loop == "plain eager" else lambda: ours("bfloat16" if "bfloat16" in loop else "float32")
+    predicted = benchmark.pedantic(run, **ROUNDS)  # type: ignore[no-untyped-call]
+    assert len(predicted) == TEST
+
+
+def test_folding_and_small_maps_leave_every_prediction_as_it_was() -> None:
+    network = updated(work().victim, work().update, SEED, ())
+    eager = copy.deepcopy(network).eval()
+    with torch.inference_mode():
+        expected = torch.cat([eager(b).argmax(dim=1) for b in torch.split(work().images, BATCH)]).numpy()
+    assert (predictions(network, work().images, "float32") == expected).all()
+
+
+def test_bfloat16_evaluation_leaves_every_accuracy_within_a_tenth_of_a_point() -> None:
+    exact, rough = ours("float32"), ours("bfloat16")
+    classes = [np.ones(TEST, dtype=bool), *(work().y == c for c in np.unique(work().y))]
+    apart = [100 * abs((exact == work().y)[m].mean() - (rough == work().y)[m].mean()) for m in classes]
+    assert max(apart) <= 0.1, apart
