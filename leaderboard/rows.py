@@ -7,12 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from molebench.errors import MolebenchError
 from molebench.metrics import definition
 from molebench.record import Record
-from molebench.report import FIRST, grouped, interval, number, over, over_seeds
+from molebench.report import FIRST, grouped, interval, number, over, over_seeds, whole
 from molebench.stages import key
 
 SETUP = ("attack", "victim", "dataset", "defenses", "profile")
@@ -60,29 +58,6 @@ def board(records: Iterable[Record]) -> Board:
     return Board([r for r in rows if r.rankable], [r for r in rows if not r.rankable], figures)
 
 
-class Part(BaseModel):
-    """A component of a cell, as a record holds it."""
-
-    model_config = ConfigDict(strict=True)
-
-    name: str
-    parameters: dict[str, Any]
-
-
-class RecordedCell(BaseModel):
-    """What a page reads of a record's cell; a record's own schema leaves its shape open."""
-
-    model_config = ConfigDict(strict=True)
-
-    attack: Part
-    victim: Part
-    dataset: Part
-    extractor: Part | None = None
-    defenses: list[Part]
-    profile: str
-    seed: int
-
-
 def checked(records: Iterable[Record]) -> list[Record]:
     """The records, once each is what its key, group and seed say: keys become file names, groups become rows."""
     seen: dict[str, Record] = {}
@@ -98,11 +73,11 @@ def checked(records: Iterable[Record]) -> list[Record]:
 def consistent(record: Record) -> bool:
     """Whether a record's cell has the shape of one, and its key, group and seed."""
     try:
-        seed = RecordedCell.model_validate(record.cell).seed
-    except ValidationError:
+        whole(record)
+    except MolebenchError:
         return False
     group = key({name: value for name, value in record.cell.items() if name != "seed"})
-    return record.key == key(record.cell) and record.group == group and record.seeds.get("cell") == seed
+    return record.key == key(record.cell) and record.group == group
 
 
 def row(group: Sequence[Record], alike: Sequence[dict[str, str]]) -> Row:

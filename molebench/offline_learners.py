@@ -10,7 +10,7 @@ batch 512; a ViT AdamW 2e-4, batch 16); what it leaves open is fixed here.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -22,6 +22,7 @@ Augment = Literal["auto", "none", "crop_flip"]
 Evaluation = Literal["float32", "bfloat16"]
 
 
+@runtime_checkable
 class OfflineLearner(Protocol):
     """What the scenario needs of a victim. pool: most training images, or all. seed: of the model alone."""
 

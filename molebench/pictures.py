@@ -6,7 +6,8 @@
     heatmaps, sizes, quality     of an offline cell: Delta by pair, by N and by score (.png and .pdf)
     confusion.png, moles.png     of its worst update: confusions before and after, and its moles (images only)
 
-What several seeds show together is in <store>/groups/<group>/: queries, heatmaps, sizes and quality.
+What several seeds show together is in <store>/groups/<group>/: queries, heatmaps, sizes and quality. What the cells of
+a sweep show together is in <store>/sweeps/<name>/: fit.
 
 The same record gives the same bytes. A picture names the records it shows (sha256, in the PNG's text), so only what
 is missing or shows other records is drawn. No picture is worth a result: what cannot be drawn is one warning.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molebench import curves, drawing, mole_pictures, report
+from molebench import curves, drawing, fit_curve, mole_pictures, report
 from molebench.progress import say
 from molebench.record import Record
 from molebench.stages import Arrays, key
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Maker = Callable[[], "Figure | None"]
 
-VECTORS = ("queries", "heatmaps", "sizes", "quality")  # pictures for print, also as PDF
+VECTORS = ("queries", "heatmaps", "sizes", "quality", "fit")  # pictures for print, also as PDF
 
 
 def of_cell(record: Record, store: Store) -> list[Path]:
@@ -48,6 +49,12 @@ def of_seeds(records: Sequence[Record], store: Store) -> list[Path]:
     if len(records) < 2:
         return []
     return drawn(store.folder / "groups" / records[0].group, records, of_several(records))
+
+
+def of_sweep(name: str, records: Sequence[Record], store: Store) -> list[Path]:
+    """Draws what the cells of a sweep show together, where their victims fit their pools more and less closely."""
+    makers = {"fit": lambda: fit_curve.curve(records, f"sweep {name}: {len(records)} cells")}
+    return drawn(store.folder / "sweeps" / name, records, makers) if records else []
 
 
 def of_several(records: Sequence[Record]) -> dict[str, Maker]:

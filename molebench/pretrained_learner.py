@@ -64,8 +64,9 @@ class PretrainedTransformer:
 
     def load(self, workspace: Workspace) -> tuple[TransformerLearner, Weights]:
         """The learner with its weights in hand, and the weights; MolebenchError where they cannot be had."""
-        with torch.random.fork_rng(devices=[]):  # initial values are drawn, and overwritten
-            weights = published(self.model).get(self.weights, pretrained(self.model), workspace)
+        with torch.random.fork_rng(devices=[]), torch.device("cpu" if self.weights == "random" else "meta"):
+            body = pretrained(self.model)  # its shapes are all that is asked of it, where there are weights
+        weights = published(self.model).get(self.weights, body, workspace)
         return self.learner(partial(fine_tuned, self.model, weights, self.px)), weights
 
     def learner(self, architecture: Callable[[Shape], nn.Module]) -> TransformerLearner:

@@ -251,10 +251,3 @@ def test_a_defense_that_acts_at_no_moment_of_its_scenario_is_told_which_there_ar
     (asked,) = [q for q in questions("defense") if "acts_at_moments" in q.__name__]
     expected = "its methods are screen_pool; a defense acts at transform, filter_train, fit, accept, predict"
     assert ask(asked, Subject(plugin, bench)).faults == (expected,)
-
-
-def test_a_victim_whose_weights_are_not_here_is_not_run(workspace: Workspace) -> None:
-    done = typed(workspace, "conformance", "offline_vit", "--offline")
-    last = done.stdout.splitlines()[-1]
-    if not (workspace.cache / "weights" / "vit_base_patch16_224.augreg_in21k-imagenet.safetensors").exists():
-        assert last.startswith("-      a tiny run with it gives a valid record: not asked: needs ViT-B/16 weights")

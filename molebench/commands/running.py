@@ -116,6 +116,14 @@ def pictured_groups(records: Sequence["Record"], workspace: "Workspace") -> dict
     return by_folder(file for group in report.grouped(records) for file in pictures.of_seeds(group, store))
 
 
+def pictured_sweep(name: str, records: Sequence["Record"], workspace: "Workspace") -> dict[Path, list[str]]:
+    """The same for all cells of a sweep together."""
+    from molebench import pictures
+    from molebench.store import Store
+
+    return by_folder(pictures.of_sweep(name, records, Store(workspace.store)))
+
+
 def by_folder(files: Iterable[Path]) -> dict[Path, list[str]]:
     """File names by folder, in order."""
     found: dict[Path, list[str]] = {}
@@ -144,9 +152,11 @@ def sweep(
         typer.echo(f"{len(plan)} cells, {sum(p.done for p in plan)} done")
         return
     done, failed = sweeping.swept(plan, workspace)
+    folders: dict[Path, list[str]] = {}
     if not no_plots:
         pictured(done, workspace)
         pictured_groups(done, workspace)
+        folders = pictured_sweep(file.stem, done, workspace)
     if as_json:
         typer.echo(json.dumps([r.plain() for r in done]))
     else:
@@ -154,6 +164,8 @@ def sweep(
 
         typer.echo(report.store_table(done, "plain"))
         typer.echo(f"{len(done)} cells done, {len(failed)} failed; records below {workspace.store}")
+        for folder, names in folders.items():
+            typer.echo(f"pictures: {folder} ({', '.join(names)})")
     if failed:
         raise MolebenchFailed(failed)
 
