@@ -112,7 +112,8 @@ class Resized(nn.Module):
 
     def resized(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 p p"]:
         """Images at the network's size; made smaller, each pixel is a mean over what it stands for."""
-        return F.interpolate(x.expand(-1, 3, -1, -1), size=(self.px, self.px), mode="bilinear", antialias=True)
+        colour = x.expand(-1, 3, -1, -1).float()  # there is no resizing in bfloat16
+        return F.interpolate(colour, size=(self.px, self.px), mode="bilinear", antialias=True).to(x.dtype)
 
 
 def published(model: str) -> WeightsRecipe:

@@ -16,5 +16,5 @@ offline_resnet50 = victim(
     dataset="fashion_mnist_mini",
     band=(0.3, 1.0),
     profiles={"tiny": {"epochs": 12}, "small": {"epochs": 5}},
-    cost="COST",
+    cost="3.7 times offline_resnet18",
 )(partial(ConvolutionalLearner, architecture=resnet50))

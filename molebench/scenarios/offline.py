@@ -14,6 +14,7 @@ Reference: Wisdom, Gokhale, Xiao, Yang, "Mole Recruitment", arXiv:2303.17080, se
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -41,47 +42,86 @@ MOST_FIT = 0.99  # train accuracy above which a victim is said to know its pool 
 
 def play(trial: Trial) -> Outcome:
     """One cell: the victim, what the attack and its control recruit from its pool, every arm, and the figures."""
-    learner: OfflineLearner = trial.victim
-    seed = trial.seed if learner.seed is None else learner.seed
-    pool, test = pool_of(trial.dataset.splits["train"], learner.pool, seed), trial.dataset.splits["test"]
-    height, width, channels = pool.x.shape[1:]
-    shape = Shape(height, width, channels, len(trial.dataset.classes))
-    recipe = learner.training(shape)
-    view = RecruitView(pool, trial.dataset.classes, recipe.batch, progress=trial.progress)
+    ground = prepared(trial)
+    view = RecruitView(ground.pool, trial.dataset.classes, ground.batch, progress=trial.progress)
     checked(trial.attack, view)
-    identity = {"victim": as_trained(trial.victim_identity), "versions": dict(trial.versions)}
-    victim = trained(learner, pool, test, shape, seed, identity, trial.stages, trial.progress, computing_device())
-    before = victim.predicted
-    if learner.evaluation != "float32":  # before and after in one arithmetic
-        before = predictions(victim.network, tensors(test, device_of(victim.network))[0], learner.evaluation)
+    victim = victim_of(trial, ground)
+    before = judged_before(victim, ground.test, trial.victim.evaluation)
     recruitment = crafted(trial, trial.attack, view, victim, None)
-    proposed = {"poisoned": recruitment}
-    if trial.control:
-        proposed["control"] = crafted(trial, trial.control, view, victim, recruitment)
-    arms = {f"{name}_undefended": played(trial, victim, pool, test, each, name) for name, each in proposed.items()}
-    if trial.defenses.acts and recruitment.updates:
-        behind = Behind(trial, victim, pool, test)
-        for name, each in proposed.items():
-            label = "clean" if name == "control" else name
-            arms[f"{label}_defended"] = behind.played(each, f"{label}, defended")
+    arms = every_arm(trial, victim, ground, proposals(trial, view, victim, recruitment))
+    pool, test, updates = ground.pool, ground.test, recruitment.updates
     fit = float((victim.scores.argmax(axis=1) == pool.y).mean())
-    scored = [mean_scores(update, victim.scores, pool.y) for update in recruitment.updates]
-    known = [f"the victim knows {fit:.2%} of its pool by heart: it cannot be confounded"] if fit > MOST_FIT else []
+    scored = [mean_scores(update, victim.scores, pool.y) for update in updates]
     return Outcome(
         y=test.y,
         arms={"clean_undefended": ArmOutcome(before.astype(np.int64), {})},
-        metrics=figures(trial, test.y, before, arms, recruitment.updates, scored, fit),
+        metrics=figures(trial, test.y, before, arms, updates, scored, fit),
         poison=recruitment,
         violations=list(violations(recruitment, view, trial.attack.threat)),
         splits={"pool": pool.fingerprint, "test": test.fingerprint},
         sizes={"pool": len(pool), "test": len(test)},
-        poison_facts=facts(recruitment.updates, scored),
-        illustration=gallery(recruitment.updates, arms, victim.scores, pool, test.y, before),
-        warnings=known,
-        updates=recruitment.updates,
+        poison_facts=facts(updates, scored),
+        illustration=gallery(updates, arms, victim.scores, pool, test.y, before),
+        warnings=[f"the victim knows {fit:.2%} of its pool by heart: it cannot be confounded"] * (fit > MOST_FIT),
+        updates=updates,
         update_arms=arms,
         update_scores=scored,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What a victim is trained and judged on, of what shape, in which batches, from which seed."""
+
+    pool: Samples
+    test: Samples
+    shape: Shape
+    batch: int
+    seed: int
+
+
+def prepared(trial: Trial) -> Ground:
+    """The pool and test split of a trial's victim."""
+    learner: OfflineLearner = trial.victim
+    seed = trial.seed if learner.seed is None else learner.seed
+    pool = pool_of(trial.dataset.splits["train"], learner.pool, seed)
+    height, width, channels = pool.x.shape[1:]
+    shape = Shape(height, width, channels, len(trial.dataset.classes))
+    return Ground(pool, trial.dataset.splits["test"], shape, learner.training(shape).batch, seed)
+
+
+def victim_of(trial: Trial, ground: Ground) -> Trained:
+    """The trained victim."""
+    identity = {"victim": as_trained(trial.victim_identity), "versions": dict(trial.versions)}
+    where = (ground.pool, ground.test, ground.shape, ground.seed, identity)
+    return trained(trial.victim, *where, trial.stages, trial.progress, computing_device())
+
+
+def judged_before(victim: Trained, test: Samples, evaluation: str) -> Array:
+    """The victim's class of each test item before any update, in the arithmetic that is used after."""
+    if evaluation == "float32":
+        return victim.predicted
+    return predictions(victim.network, tensors(test, device_of(victim.network))[0], evaluation)
+
+
+def proposals(trial: Trial, view: RecruitView, victim: Trained, attack: Recruitment) -> dict[str, Recruitment]:
+    """The attack's updates, and its control's where it has one."""
+    control = {"control": crafted(trial, trial.control, view, victim, attack)} if trial.control else {}
+    return {"poisoned": attack, **control}
+
+
+def every_arm(
+    trial: Trial, victim: Trained, ground: Ground, proposed: Mapping[str, Recruitment]
+) -> dict[str, UpdateArm]:
+    """Every arm of updates: without defenses, and behind them where there are any."""
+    pool, test = ground.pool, ground.test
+    arms = {f"{name}_undefended": played(trial, victim, pool, test, each, name) for name, each in proposed.items()}
+    if trial.defenses.acts and proposed["poisoned"].updates:
+        behind = Behind(trial, victim, pool, test)
+        for name, each in proposed.items():
+            label = "clean" if name == "control" else name
+            arms[f"{label}_defended"] = behind.played(each, f"{label}, defended")
+    return arms
 
 
 def pool_of(train: Samples, most: int | None, seed: int) -> Samples:

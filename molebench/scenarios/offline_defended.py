@@ -53,6 +53,7 @@ class Behind:
             "order": [*order_of(update), turn],
             "seed": self.trial.seed,
             "defenses": list(self.trial.defense_identity),
+            "evaluation": self.trial.victim.evaluation,
             "code": self.trial.code,
         }
 
@@ -166,7 +167,7 @@ class Behind:
             p = probabilities(ready(network), mixed.x)
             if not self.trial.defenses.accepts(self.view(mixed, self.features(mixed.x), p, None), turn):
                 network = self.victim.network
-        return probabilities(ready(network), self.test_x)
+        return probabilities(ready(network, self.trial.victim.evaluation), self.test_x)
 
     def fitted(self, update: Samples, turn: int) -> Float[Array, "m k"]:
         """A defense's own training: the update is what is labelled, test items in random order are asked for."""
