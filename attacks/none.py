@@ -6,6 +6,7 @@ import numpy as np
 
 from molebench.cards import attack
 from molebench.types import AttackView, Poison, ThreatModel
+from molebench.updates import RecruitView
 
 
 @attack(paper="molebench", threat=ThreatModel(), scenarios=("active", "offline", "continual"))
@@ -13,7 +14,7 @@ from molebench.types import AttackView, Poison, ThreatModel
 class NoAttack:
     """No parameters."""
 
-    def craft(self, view: AttackView, rng: np.random.Generator) -> Poison:
+    def craft(self, view: AttackView | RecruitView, rng: np.random.Generator) -> Poison:
         """Nothing."""
         del rng
         return Poison(view.base[:0], np.zeros(0, dtype=np.int64))

@@ -67,7 +67,9 @@ class OptimizedMoles:
         try:
             slope, intercept = (float(part) for part in self.r.split(","))
         except ValueError:
-            raise MolebenchError(f"r={self.r!r}; expected published, or slope,intercept such as 0.77,0.10") from None
+            slope = intercept = float("nan")
+        if not np.isfinite(slope + intercept):
+            raise MolebenchError(f"r={self.r!r}; expected published, or slope,intercept such as 0.77,0.10")
         return Line(slope, intercept)
 
     def craft(self, view: RecruitView, rng: np.random.Generator) -> Recruitment:

@@ -141,7 +141,7 @@ def over_items(name: str, values: Float[Array, " n"], rng: np.random.Generator) 
     return from_rows(name, drawn @ values.astype(np.float64) / len(values))
 
 
-def count(name: str, value: float) -> Metric:
+def count(name: str, value: float | int) -> Metric:
     """A figure without sampling error."""
     return Metric(float(value), None, None, definition(name))
 

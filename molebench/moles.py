@@ -99,7 +99,7 @@ def check_scores(scores: Float[Array, "m k"], labels: Int[Array, " m"]) -> None:
         )
 
 
-def percentiles(scores: Float[Array, "m k"], labels: Int[Array, " m"], percentile: float) -> Float[Array, "k k"]:
+def percentiles(scores: Float[Array, "m k"], labels: Int[Array, " m"], percentile: float | int) -> Float[Array, "k k"]:
     """rho [attacked, confounding]; NaN on the diagonal and for classes without images."""
     k = scores.shape[1]
     rho = np.full((k, k), np.nan)
@@ -112,8 +112,8 @@ def percentiles(scores: Float[Array, "m k"], labels: Int[Array, " m"], percentil
 def plan_pairs(
     scores: Float[Array, "m k"],
     labels: Int[Array, " m"],
-    rho_min: float,
-    percentile: float = 99,
+    rho_min: float | int,
+    percentile: float | int = 99,
     r: Line | Callable[[float], float] | None = None,
     unit: int = 50,
     min_units: int = 1,
@@ -135,7 +135,7 @@ def plan_pairs(
     return pairs, common_size([pair.n for pair in pairs], unit, min_units)
 
 
-def published(percentile: float) -> Line:
+def published(percentile: float | int) -> Line:
     """The line of the authors' code for this percentile."""
     if percentile not in PUBLISHED:
         known = ", ".join(str(p) for p in sorted(PUBLISHED))
@@ -145,7 +145,7 @@ def published(percentile: float) -> Line:
     return PUBLISHED[int(percentile)]
 
 
-def greedy(rho: Float[Array, "k k"], rho_min: float, overlap: bool = False) -> list[tuple[int, int, float]]:
+def greedy(rho: Float[Array, "k k"], rho_min: float | int, overlap: bool = False) -> list[tuple[int, int, float]]:
     """(attacked, confounding, rho) by falling rho while rho >= rho_min; ties keep the lower class."""
     k, found = len(rho), list[tuple[int, int, float]]()
     for flat in np.argsort(-np.where(np.isnan(rho), -np.inf, rho), axis=None, kind="stable"):

@@ -77,8 +77,8 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
     stages = Stages(workspace.cache / "stages")
     with computing_threads():
         dataset = loaded(resolved.parts["dataset"], workspace)
-        extractor, weights = extracted(resolved, workspace)
-        trial = prepared(resolved, workspace, stages, dataset, extractor, weights)
+        victim, extractor, weights = equipped(resolved, workspace)
+        trial = prepared(resolved, workspace, stages, dataset, victim, extractor, weights)
         scenario = importlib.import_module(f"molebench.scenarios.{resolved.scenario}")
         outcome: Outcome = scenario.play(trial)
         record = assembled(resolved, dataset, weights, outcome, stages, started)
@@ -100,12 +100,16 @@ def loaded(part: Part, workspace: Workspace) -> Any:
         return part.build().load(workspace)
 
 
-def extracted(resolved: Resolved, workspace: Workspace) -> tuple[Any, Weights | None]:
-    """The extractor and its weights, where the victim has one."""
+def equipped(resolved: Resolved, workspace: Workspace) -> tuple[Any, Any, Weights | None]:
+    """The victim, its extractor where it has one, and the weights that either of them begins with."""
+    victim = made(resolved.parts["victim"])
     if part := resolved.parts.get("extractor"):
-        extractor, weights = loaded(part, workspace)
-        return extractor, weights
-    return None, None
+        return victim, *loaded(part, workspace)
+    if hasattr(victim, "load"):
+        with blamed(f"victim {resolved.parts['victim'].name}"):
+            learner, weights = victim.load(workspace)
+        return learner, None, weights
+    return victim, None, None
 
 
 def made(part: Part) -> Any:
@@ -130,6 +134,7 @@ def prepared(
     workspace: Workspace,
     stages: Stages,
     dataset: Dataset,
+    victim: Any,
     extractor: Any,
     weights: Weights | None,
 ) -> Trial:
@@ -140,15 +145,15 @@ def prepared(
         dataset=dataset,
         attack=actor(attack),
         control=control_of(attack, resolved.cell.profile),
-        victim=made(resolved.parts["victim"]),
-        victim_identity=identity(resolved.parts["victim"]),
+        victim=victim,
+        victim_identity=identity(resolved.parts["victim"]) | ({"weights": weights.sha256} if weights else {}),
         extractor=extractor,
         extractor_identity={
             "extractor": identity(resolved.parts["extractor"]),
             "weights": weights.sha256,
             "extraction": registry.code_sha256("molebench.collision"),
         }
-        if weights
+        if extractor and weights
         else {},
         defenses=Pipeline(
             tuple((d.name, made(d)) for d in resolved.defenses), resolved.cell.seed, provenance.hook_seconds()
@@ -273,7 +278,7 @@ def judged(resolved: Resolved, outcome: Outcome, weights: Weights | None) -> tup
     if len(outcome.poison) < asked:
         warnings.append(f"{asked} poisons were asked for; the attacker's images allow {len(outcome.poison)}")
     if weights and not weights.rankable:
-        warnings.append("the extractor's weights are random: never ranked")
+        warnings.append("the weights are random: never ranked")
     if unranked := sorted(d.name for d in resolved.defenses if UNRANKED & set(d.plugin.card.sees)):
         warnings.append(f"defense {listed(unranked)} sees what no defense could know: never ranked")
     if diverged := int(np.sum(outcome.poison_facts.get("diverged", 0))):

@@ -80,7 +80,8 @@ class Home:
         """What the runner would hand to the scenario for three pairs."""
         resolved = resolve(cell("mole_recruitment", *defenses))
         dataset: Dataset = resolved.parts["dataset"].build().load(self.workspace)
-        return prepared(resolved, self.workspace, Stages(self.workspace.cache / "stages"), dataset, None, None)
+        victim = resolved.parts["victim"].build()
+        return prepared(resolved, self.workspace, Stages(self.workspace.cache / "stages"), dataset, victim, None, None)
 
     def after(self, record: Record, arm: str) -> Array:
         """Predictions after each update of an arm [u, m]."""

@@ -347,7 +347,7 @@ def watched(
     resolved = resolve(cell)
     weights = resolved.parts["extractor"].build().load(fetched)[1]
     stages = Stages(tmp_path_factory.mktemp("stages"))
-    trial = prepared(resolved, fetched, stages, patches, lite0, weights)
+    trial = prepared(resolved, fetched, stages, patches, resolved.parts["victim"].build(), lite0, weights)
     assert trial.control is not None
     attackers = {"attack": Watcher(trial.attack), "control": Watcher(trial.control)}
     defender = WatchingDefense()
@@ -478,7 +478,7 @@ attack = registry.find("attacks", "feature_collision")
 actor = Actor("collision", attack.make(n_poison=5, steps=2).craft, attack.card.threat, {})
 digits = registry.find("datasets", "digits").make().load(Workspace(folder, folder, folder))
 victim = ActiveLearner("pixels", queries=6, query_batch=3, pool=200, epochs=2)
-trial = Trial(digits, actor, None, victim, lambda x: x.flatten(1) / 255, {}, Pipeline(), (), 0,
+trial = Trial(digits, actor, None, victim, {}, lambda x: x.flatten(1) / 255, {}, Pipeline(), (), 0,
               Stages(folder), silent, "", {})
 before = random.getstate(), str(np.random.get_state())
 outcome = play(trial)

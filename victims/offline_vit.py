@@ -28,5 +28,5 @@ offline_vit = victim(
     band=(0.3, 1.0),
     profiles={"tiny": {"px": 32, "pool": 300, "epochs": 1}, "small": {"px": 48, "pool": 1000, "epochs": 2}},
     needs=("ViT-B/16 weights of ImageNet-21k from huggingface.co/timm/vit_base_patch16_224.augreg_in21k, 410 MB",),
-    cost="COST",
+    cost="tiny: 30 s to train, 15 s an update of 200 images; small: 4 min, 2 min an update of 1 000; one core",
 )(partial(PretrainedTransformer, model="vit_base_patch16_224.augreg_in21k"))

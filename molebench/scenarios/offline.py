@@ -34,7 +34,7 @@ from molebench.scenarios.together import Together
 from molebench.scenarios.trained import Trained, after, device_of, predictions, tensors, trained
 from molebench.stages import Arrays
 from molebench.trial import Actor, ArmOutcome, Outcome, Trial, UpdateArm, order_of
-from molebench.types import Array, Poison, Samples
+from molebench.types import Array, Poison, Samples, frozen
 from molebench.updates import Recruitment, RecruitView, Update, malformed, violations
 
 MOST_FIT = 0.99  # train accuracy above which a victim is said to know its pool by heart
@@ -83,6 +83,8 @@ class Ground:
 def prepared(trial: Trial) -> Ground:
     """The pool and test split of a trial's victim."""
     learner: OfflineLearner = trial.victim
+    if "test" not in trial.dataset.splits:
+        raise MolebenchError(f"dataset {trial.dataset.name} has no test split to judge a victim on; choose another one")
     seed = trial.seed if learner.seed is None else learner.seed
     pool = pool_of(trial.dataset.splits["train"], learner.pool, seed)
     height, width, channels = pool.x.shape[1:]
@@ -94,7 +96,8 @@ def victim_of(trial: Trial, ground: Ground) -> Trained:
     """The trained victim."""
     identity = {"victim": as_trained(trial.victim_identity), "versions": dict(trial.versions)}
     where = (ground.pool, ground.test, ground.shape, ground.seed, identity)
-    return trained(trial.victim, *where, trial.stages, trial.progress, computing_device())
+    with blamed(f"victim {trial.victim_identity['name']}"):
+        return trained(trial.victim, *where, trial.stages, trial.progress, computing_device())
 
 
 def judged_before(victim: Trained, test: Samples, evaluation: str) -> Array:
@@ -151,7 +154,7 @@ def checked(actor: Actor, view: RecruitView) -> None:
 
 def crafted(trial: Trial, actor: Actor, view: RecruitView, victim: Trained, like: Recruitment | None) -> Recruitment:
     """What an attack recruits; it sees scores where its threat model knows the victim."""
-    scores = victim.scores if "victim" in actor.threat.knows else None
+    scores = frozen(victim.scores) if "victim" in actor.threat.knows else None
     shown = RecruitView(view.base, view.classes, view.batch, scores, like, view.progress)
     with blamed(f"attack {actor.name}"):
         found: Any = actor.craft(shown, stream(trial.seed, "attack", trial.attack.name))

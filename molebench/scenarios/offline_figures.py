@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from molebench import metrics
 from molebench.metrics import Metric
@@ -48,7 +48,7 @@ class Shifts:
 def figures(
     trial: Trial,
     y: Int[Array, " m"],
-    before: Int[Array, " m"],
+    before: Integer[Array, " m"],
     arms: Mapping[str, UpdateArm],
     updates: Sequence[Update],
     mean_scores: Sequence[Sequence[float]],

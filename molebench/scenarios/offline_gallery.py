@@ -6,7 +6,7 @@ Reference: Wisdom, Gokhale, Xiao, Yang, "Mole Recruitment", arXiv:2303.17080, Fi
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from molebench.trial import UpdateArm
 from molebench.types import Array, Samples
@@ -21,7 +21,7 @@ def gallery(
     scores: Float[Array, "n k"],
     pool: Samples,
     y: Int[Array, " m"],
-    before: Int[Array, " m"],
+    before: Integer[Array, " m"],
 ) -> dict[str, Array]:
     """moles, attacked, confounding: images of the pair that lost most, best first; pair: its two classes, and `scores`
     of the moles for the attacked class. Nothing where no update has moles."""
@@ -41,7 +41,7 @@ def gallery(
     }
 
 
-def worst(after: Int[Array, " m"], before: Int[Array, " m"], y: Int[Array, " m"], update: Update) -> float:
+def worst(after: Integer[Array, " m"], before: Integer[Array, " m"], y: Int[Array, " m"], update: Update) -> float:
     """The change in accuracy of an update's first attacked class."""
     mine = y == update.pairs[0].attacked
     return float((after[mine] == y[mine]).mean() - (before[mine] == y[mine]).mean()) if mine.any() else 0.0

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from molebench.classifiers import Classifier, Shape, initialised, statistics
+from molebench.errors import CellFailed
 from molebench.nets import folded
 from molebench.offline_learners import OfflineLearner, update_of
 from molebench.progress import Progress
@@ -116,14 +117,22 @@ def probabilities(network: nn.Module, x: UInt8[Array, "n h w c"], advance: Any =
             found.append(network(batch).softmax(dim=1))
             if advance:
                 advance(len(batch))
-    return torch.cat(found).cpu().numpy()
+    return finite(torch.cat(found)).cpu().numpy()
 
 
 def predictions(network: nn.Module, images: UInt8[Tensor, "n h w c"], evaluation: str) -> Int[Array, " n"]:
     """The class of each image, by a network as it was trained."""
     judged = ready(network, evaluation)
     with torch.inference_mode():
-        return torch.cat([judged(batch).argmax(dim=1) for batch in torch.split(images, BATCH)]).cpu().numpy()
+        logits = torch.cat([judged(batch) for batch in torch.split(images, BATCH)])
+    return finite(logits).argmax(dim=1).cpu().numpy()
+
+
+def finite(outputs: Tensor) -> Tensor:
+    """The outputs of a network, refused where its training has diverged."""
+    if torch.isfinite(outputs).all():
+        return outputs
+    raise CellFailed("the victim's outputs are NaN or infinite: its training diverged; choose a smaller victim.lr")
 
 
 def tensors(samples: Samples, device: Any = "cpu") -> tuple[Tensor, Tensor]:
