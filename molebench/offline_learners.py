@@ -59,9 +59,9 @@ def augments(choice: Augment, shape: Shape) -> bool:
 class ConvolutionalLearner:
     """stem: imagenet (7x7, stride 2, max-pool) or cifar (3x3). epochs: of the training; the update is one more.
     batch: images a step. lr: initial step of SGD, and the update's. momentum: of SGD. weight_decay: strength of the L2
-    penalty. augment: crops and flips (auto: for colour images). pool: most training images, the same share of every class;
-    all where not given. evaluation: arithmetic of test predictions. seed: fixes the model alone; the cell's seed
-    where not given.
+    penalty. augment: crops and flips (auto: for colour images). pool: most training images, the same share of every
+    class; all where not given. evaluation: arithmetic of test predictions. seed: fixes the model alone; the cell's
+    seed where not given.
     """
 
     architecture: Callable[[str, Shape], nn.Module]

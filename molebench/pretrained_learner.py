@@ -12,7 +12,6 @@ Reference: Wisdom, Gokhale, Xiao, Yang, "Mole Recruitment", arXiv:2303.17080, se
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -31,9 +30,7 @@ from molebench.errors import first_line
 from molebench.offline_learners import Augment, Evaluation, TransformerLearner
 from molebench.progress import Progress, silent
 from molebench.sources import SourceFailed
-from molebench.training import Recipe
-from molebench.weights import Recipe as WeightsRecipe
-from molebench.weights import State, Unreadable, Weights
+from molebench.weights import Recipe, State, Unreadable, Weights
 from molebench.workspace import Workspace
 
 FILE = "model.safetensors"
@@ -67,20 +64,8 @@ class PretrainedTransformer:
         with torch.random.fork_rng(devices=[]), torch.device("cpu" if self.weights == "random" else "meta"):
             body = pretrained(self.model)  # its shapes are all that is asked of it, where there are weights
         weights = published(self.model).get(self.weights, body, workspace)
-        return self.learner(partial(fine_tuned, self.model, weights, self.px)), weights
-
-    def learner(self, architecture: Callable[[Shape], nn.Module]) -> TransformerLearner:
-        """A learner of this architecture that is trained as this one says."""
         shared: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(TransformerLearner)[1:]}
-        return TransformerLearner(architecture, **shared)
-
-    def network(self, shape: Shape) -> nn.Module:
-        """The network with what weights are on this machine."""
-        return self.load(Workspace.from_environment(offline=True))[0].network(shape)
-
-    def training(self, shape: Shape) -> Recipe:
-        """AdamW with a linear fall."""
-        return self.learner(self.network).training(shape)
+        return TransformerLearner(partial(fine_tuned, self.model, weights, self.px), **shared), weights
 
 
 def pretrained(model: str) -> nn.Module:
@@ -116,14 +101,14 @@ class Resized(nn.Module):
         return F.interpolate(colour, size=(self.px, self.px), mode="bilinear", antialias=True).to(x.dtype)
 
 
-def published(model: str) -> WeightsRecipe:
+def published(model: str) -> Recipe:
     """Where the weights of one of timm's models are found."""
     name = f"{model}.safetensors"
     hint = (
         f"Give a file: --set victim.weights=PATH to {FILE} of huggingface.co/timm/{model}, or put it into "
         f"MOLEBENCH_DATA as {name}; --set victim.weights=random runs without, and is never ranked"
     )
-    return WeightsRecipe(model, (name,), (HubFile(f"timm/{model}", FILE),), read, hint)
+    return Recipe(model, (name,), (HubFile(f"timm/{model}", FILE),), read, hint)
 
 
 @dataclass(frozen=True)
