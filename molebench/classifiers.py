@@ -1,10 +1,9 @@
-"""Image classifiers trained from scratch: ResNets with an ImageNet or a CIFAR stem, and a small vision transformer.
+"""Image classifiers trained from scratch: ResNets with an ImageNet or a CIFAR stem, and what any classifier shares.
 
 Each takes images as they are stored, uint8 [n, h, w, c], takes out the mean and standard deviation of its pool, and
 gives logits [n, k]. Stem `imagenet` is a 7x7 convolution of stride 2 and a max-pool; `cifar` a 3x3 of stride 1.
 
-Reference: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016; Dosovitskiy et al., "An
-Image is Worth 16x16 Words", ICLR 2021.
+Reference: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
 """
 
 from collections.abc import Callable
@@ -89,20 +88,3 @@ def for_small_images(network: "ResNet", stem: str, shape: Shape) -> nn.Module:
         network.conv1 = nn.Conv2d(shape.channels, width, 7, 2, 3, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     return with_small_maps(network)
-
-
-def vit_tiny(shape: Shape) -> nn.Module:
-    """A vision transformer of 6 blocks of width 192 on 7x7 (or so) patches of a square image."""
-    from timm.models.vision_transformer import VisionTransformer
-
-    patch = max(shape.height // 7, 1)
-    return VisionTransformer(
-        img_size=(shape.height, shape.width),
-        patch_size=patch,
-        in_chans=shape.channels,
-        num_classes=shape.classes,
-        embed_dim=192,
-        depth=6,
-        num_heads=3,
-        dynamic_img_pad=True,
-    )

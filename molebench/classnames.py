@@ -27,7 +27,10 @@ def pair_list(text: str, classes: Sequence[str]) -> list[tuple[int, int]]:
             raise MolebenchError(
                 f"pairs={text!r}: expected all, or attacked<confounding pairs such as dog<cat,car<truck"
             )
-        found.append(different(class_index(attacked, classes), class_index(confounding, classes), classes))
+        pair = different(class_index(attacked, classes), class_index(confounding, classes), classes)
+        if pair in found:
+            raise MolebenchError(f"pairs={text!r}: {part.strip()} comes twice; a pair counts once")
+        found.append(pair)
     return found
 
 

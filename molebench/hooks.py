@@ -88,12 +88,14 @@ def sees(defense: Any) -> Sees:
 class Pipeline:
     """Defenses in order, by name. Masks compose by 'and'; two selections, fits or predictions are refused.
 
-    seconds: the longest that one call of a defense may take.
+    seconds: the longest that one call of a defense may take. alone: where a control that is matched to those before it
+    acts when there are none: at the scenario's first filter.
     """
 
     defenses: tuple[tuple[str, Any], ...] = ()
     seed: int = 0
     seconds: float = HOOK_SECONDS
+    alone: str = "screen_pool"
 
     def __post_init__(self) -> None:
         for name, defense in self.defenses:
@@ -116,14 +118,14 @@ class Pipeline:
     def _acting(self, moment: str) -> Iterator[tuple[str, Callable[..., Any], Sees]]:
         """Name, method and privileges of each defense that acts at this moment.
 
-        One that is matched to those before it acts where they do; without any, at screen_pool.
+        One that is matched to those before it acts where they do; without any, at the moment `alone`.
         """
         before = False
         for i, (name, defense) in enumerate(self.defenses):
             method, seen = getattr(defense, moment, None), sees(defense)
             if not callable(method):
                 continue
-            if "dropped" not in seen or before or (i == 0 and moment == "screen_pool"):
+            if "dropped" not in seen or before or (i == 0 and moment == self.alone):
                 yield name, method, seen
             before = True
 

@@ -156,7 +156,10 @@ def prepared(
         if extractor and weights
         else {},
         defenses=Pipeline(
-            tuple((d.name, made(d)) for d in resolved.defenses), resolved.cell.seed, provenance.hook_seconds()
+            tuple((d.name, made(d)) for d in resolved.defenses),
+            resolved.cell.seed,
+            provenance.hook_seconds(),
+            "filter_train" if resolved.scenario == "offline" else "screen_pool",
         ),
         defense_identity=tuple(identity(d) for d in resolved.defenses),
         seed=resolved.cell.seed,

@@ -472,3 +472,10 @@ def test_an_undefended_record_and_a_defended_one_share_their_undefended_arms(hom
     assert {"updates (poisoned)", "updates (control)", "victim"} <= set(plain.reused)
     for arm in ("poisoned_undefended", "control_undefended"):
         assert home.after(plain, arm).tolist() == home.after(oracled, arm).tolist()
+
+
+def test_a_random_filter_alone_removes_a_share_of_every_class_of_the_update(home: Home) -> None:
+    record = home.run("mole_recruitment", "random_filter", attack__pairs="3<5")
+    trace = record.updates[0].arms["poisoned_defended"].trace
+    assert trace["filter_judged"] == [100.0]
+    assert trace["filter_removed"] == [10.0]  # a tenth of ten of each of ten classes

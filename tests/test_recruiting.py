@@ -348,3 +348,8 @@ def test_alone_the_control_is_a_random_update_for_every_pair() -> None:
     assert len(updates) == K * (K - 1)
     assert all(np.bincount(Y[u.index]).tolist() == [3] * K and not u.mole.any() for u in updates)
     assert all(np.isnan(u.pairs[0].rho) for u in updates)
+
+
+def test_a_pair_that_is_listed_twice_is_refused_for_it_would_count_twice() -> None:
+    with pytest.raises(MolebenchError, match="3<5 comes twice"):
+        pairs_asked("", "", "3<5,8<1, 3<5", tuple("0123456789"))
