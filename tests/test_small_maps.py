@@ -54,7 +54,8 @@ def ours(conv: nn.Conv2d) -> SmallMapConv2d:
 
 def close(a: Tensor, b: Tensor) -> bool:
     """Equal up to the order in which floats are added."""
-    return torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+    tight = a.dtype == torch.float64
+    return torch.allclose(a, b, rtol=1e-10 if tight else 1e-4, atol=1e-9 if tight else 1e-5)
 
 
 def outcome(conv: nn.Module, x: Tensor) -> list[Tensor]:
@@ -72,9 +73,10 @@ def outcome(conv: nn.Module, x: Tensor) -> list[Tensor]:
 def test_value_and_gradients_are_those_of_an_ordinary_convolution(
     kernel: int, stride: int, padding: int, side: int, small: bool, bias: bool, last: bool
 ) -> None:
-    conv = convolution(kernel, stride, padding, bias)
+    # in float32 a sum of hundreds depends on its order, and that on the number of threads
+    conv = convolution(kernel, stride, padding, bias).double()
     assert (ours(conv).starts(side) is not None) == small
-    x = torch.randn(6, 5, side, side, generator=torch_stream(0, "x"))
+    x = torch.randn(6, 5, side, side, generator=torch_stream(0, "x")).double()
     x = x.contiguous(memory_format=torch.channels_last) if last else x
     found, expected = outcome(ours(conv), x), outcome(conv, x)
     assert len(found) == 3 + bias
