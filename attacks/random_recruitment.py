@@ -13,7 +13,7 @@ from molebench.cards import Count, attack
 from molebench.moles import Pair
 from molebench.recruiting import by_pair, check_pool, pairs_asked, sizes_asked
 from molebench.types import Array, ThreatModel
-from molebench.updates import Recruitment, RecruitView, Update, filled
+from molebench.updates import Recruitment, RecruitView, Update, filled, order_of
 
 
 @attack(
@@ -45,7 +45,7 @@ class RandomRecruitment:
         """A random update for every pair and size, or for every update of the attack whose control this is."""
         draws = by_pair(rng)
         if view.like is not None:
-            return Recruitment(tuple(without_moles(u, view.base.y, draws(*named(u))) for u in view.like.updates))
+            return Recruitment(tuple(without_moles(u, view.base.y, draws(*order_of(u))) for u in view.like.updates))
         self.check(view)
         k, none = len(view.classes), np.zeros(0, dtype=np.int64)
         return Recruitment(
@@ -55,11 +55,6 @@ class RandomRecruitment:
                 for n in sizes_asked(self.n, self.sweep_n)
             )
         )
-
-
-def named(update: Update) -> list[int]:
-    """What an update's draws depend on: its pairs and size, not what else is tried."""
-    return [*(x for pair in update.pairs for x in (pair.attacked, pair.confounding)), len(update)]
 
 
 def without_moles(update: Update, labels: Array, rng: np.random.Generator) -> Update:

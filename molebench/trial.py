@@ -86,11 +86,6 @@ class UpdateArm:
         )
 
 
-def order_of(update: Update) -> tuple[int, ...]:
-    """What names the order in which an update is trained on: its pairs and size, and so the same in every arm."""
-    return (*(x for pair in update.pairs for x in (pair.attacked, pair.confounding)), len(update))
-
-
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """What a scenario found. y: labels of the test items that every arm was judged on.

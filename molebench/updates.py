@@ -33,6 +33,11 @@ class Update:
         return len(self.index)
 
 
+def order_of(update: Update) -> tuple[int, ...]:
+    """What its draws and the order of its training depend on: pairs and size, the same in every arm and every grid."""
+    return (*(x for pair in update.pairs for x in (pair.attacked, pair.confounding)), len(update))
+
+
 @dataclass(frozen=True, eq=False)
 class Recruitment:
     """The updates that an attack proposes. unmet: conditions of its own that it missed, in words."""

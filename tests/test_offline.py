@@ -18,9 +18,9 @@ from molebench.record import Record
 from molebench.scenarios import trained
 from molebench.scenarios.offline import as_trained, play, pool_of
 from molebench.stages import Stages
-from molebench.trial import Outcome, order_of
+from molebench.trial import Outcome
 from molebench.types import Array, Poison, Samples
-from molebench.updates import Recruitment, RecruitView, Update
+from molebench.updates import Recruitment, RecruitView, Update, order_of
 from tests.offline_home import PAIRS, POOL, VICTIM, Home
 
 ITEMS = 359  # test items of the digits

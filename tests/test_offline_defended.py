@@ -25,9 +25,9 @@ from molebench.scenarios.offline_defended import Behind, penultimate
 from molebench.scenarios.trained import Trained, probabilities, ready, updated
 from molebench.stages import Stages
 from molebench.training import Recipe
-from molebench.trial import Actor, Trial, order_of
+from molebench.trial import Actor, Trial
 from molebench.types import Array, Dataset, Poison, Samples, ThreatModel
-from molebench.updates import Update
+from molebench.updates import Update, order_of
 from tests.offline_home import VICTIM, Home
 from tests.test_contract import leaks, reachable
 

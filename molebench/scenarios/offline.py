@@ -33,9 +33,9 @@ from molebench.scenarios.offline_gallery import gallery
 from molebench.scenarios.together import Together
 from molebench.scenarios.trained import Trained, after, device_of, predictions, tensors, trained
 from molebench.stages import Arrays
-from molebench.trial import Actor, ArmOutcome, Outcome, Trial, UpdateArm, order_of
+from molebench.trial import Actor, ArmOutcome, Outcome, Trial, UpdateArm
 from molebench.types import Array, Poison, Samples, frozen
-from molebench.updates import Recruitment, RecruitView, Update, malformed, violations
+from molebench.updates import Recruitment, RecruitView, Update, malformed, order_of, violations
 
 MOST_FIT = 0.99  # train accuracy above which a victim is said to know its pool by heart
 

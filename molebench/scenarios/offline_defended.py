@@ -22,9 +22,9 @@ from molebench.provenance import metered
 from molebench.rng import stream
 from molebench.scenarios.trained import BATCH, Trained, probabilities, ready, updated
 from molebench.stages import Arrays
-from molebench.trial import Trial, UpdateArm, order_of
+from molebench.trial import Trial, UpdateArm
 from molebench.types import Array, Samples, fingerprint, frozen
-from molebench.updates import Recruitment, Update
+from molebench.updates import Recruitment, Update, order_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,8 @@ from torch import Tensor
 from molebench.offline_learners import update_of
 from molebench.rng import torch_stream
 from molebench.scenarios.trained import BATCH, Trained, device_of, tensors
-from molebench.trial import order_of
 from molebench.types import Array, Samples
-from molebench.updates import Update
+from molebench.updates import Update, order_of
 from molebench.variants import train_together
 
 AT_ONCE = 10  # copies of a ResNet-18 with batches of 512 fit a card of 16 GB
