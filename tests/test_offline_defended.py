@@ -445,6 +445,14 @@ def test_a_defended_cell_has_four_arms_of_updates_and_is_never_ranked(home: Home
     assert any("sees what no defense could know" in warning for warning in oracled.warnings)
 
 
+def test_a_defended_pair_alone_is_that_pair_among_others(home: Home) -> None:
+    grid = home.run("mole_recruitment", "random_filter", **{"random_filter.share": 0.3})
+    alone = home.run("mole_recruitment", "random_filter", attack__pairs="5<3", **{"random_filter.share": 0.3})
+    for arm in ("poisoned_defended", "clean_defended"):
+        assert home.after(alone, arm)[0].tolist() == home.after(grid, arm)[1].tolist()
+    assert "updates (poisoned, defended)" in alone.reused
+
+
 def test_an_oracle_removes_moles_and_nothing_else(home: Home, oracled: Record) -> None:
     found = {name: oracled.metrics[name].value for name in ("filter_precision", "filter_recall", "filter_auroc")}
     assert found == {"filter_precision": 1.0, "filter_recall": 1.0, "filter_auroc": 1.0}

@@ -104,6 +104,16 @@ def test_a_class_without_test_items_has_no_delta_and_is_none_of_the_others() -> 
     assert np.isnan(shifted(y, [y], [update((3, 1))], y).attacked).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_pairs_of_a_class_without_test_items_are_left_out_of_the_statistics() -> None:
+    y, both = Y[:12], [update((0, 1)), update((3, 1))]
+    after = [predicted({0: 2})[:12], predicted({0: 4})[:12]]
+    found = statistics(shifted(y, after, both, y), both, "")
+    assert (found["max_delta_a"].value, found["mean_delta_a"].value) == (-50.0, -50.0)
+    assert "delta_a" not in statistics(shifted(y, [y], [update((3, 1))], y), [update((3, 1))], "")
+    assert "max_delta_a" not in statistics(shifted(y, [y, y], [update((3, 1))] * 2, y), [update((3, 1))] * 2, "")
+
+
 def test_a_weighting_counts_each_item_as_often_as_it_says() -> None:
     weights = np.ones((2, 16), np.float32)
     weights[1, :4] = [4, 0, 0, 0]  # the bootstrap drew the first item of class 0 four times

@@ -130,7 +130,6 @@ def test_a_sweep_that_cannot_be_read_is_quoted_with_what_is_expected(text: str) 
 UNFIT = {
     "more than the smallest class has": (view(), 13, "n=13 images of every class; class ant has 12 in the pool of 48"),
     "a class that is not there": (view(Y % 3), 5, "class dog has 0 in the pool of 48"),
-    "one class": (view(Y * 0), 5, "a pool of 1 classes; moles need two or more"),
     "a batch below k": (
         view(batch=3),
         5,

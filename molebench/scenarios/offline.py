@@ -22,7 +22,7 @@ import numpy as np
 
 from molebench.classifiers import Shape
 from molebench.codehash import code_sha256
-from molebench.errors import CellFailed, MolebenchError, blamed
+from molebench.errors import CellFailed, MolebenchError, blamed, listed
 from molebench.offline_learners import OfflineLearner
 from molebench.provenance import device as computing_device
 from molebench.provenance import metered
@@ -62,11 +62,20 @@ def play(trial: Trial) -> Outcome:
         sizes={"pool": len(pool), "test": len(test)},
         poison_facts=facts(updates, scored),
         illustration=gallery(updates, arms, victim.scores, pool, test.y, before),
-        warnings=[f"the victim knows {fit:.2%} of its pool by heart: it cannot be confounded"] * (fit > MOST_FIT),
+        warnings=cautions(fit, test, trial.dataset.classes),
         updates=updates,
         update_arms=arms,
         update_scores=scored,
     )
+
+
+def cautions(fit: float, test: Samples, classes: Sequence[str]) -> list[str]:
+    """What a reader should know: a victim that interpolates its pool, classes that nothing is judged on."""
+    unseen = [name for c, name in enumerate(classes) if not (test.y == c).any()]
+    return [
+        *[f"the victim knows {fit:.2%} of its pool by heart: it cannot be confounded"] * (fit > MOST_FIT),
+        *[f"no test item of class {listed(unseen)}: no Delta of it is known"] * bool(unseen),
+    ]
 
 
 @dataclass(frozen=True, eq=False)

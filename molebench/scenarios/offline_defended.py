@@ -40,17 +40,19 @@ class Behind:
         """Every update of one arm, each from the cache where it has been tried before."""
         found = []
         with self.trial.progress(f"updates ({name})", len(proposed.updates)) as advance:
-            for turn, update in enumerate(proposed.updates):
-                found.append(self.one(update, turn, name))
+            for number, update in enumerate(proposed.updates):
+                found.append(self.one(update, name))
+                found[-1]["filtered"][:, 0] = number
                 advance(1)
         return UpdateArm.of(found, len(self.test), self.k)
 
-    def one(self, update: Update, turn: int, name: str) -> Arrays:
+    def one(self, update: Update, name: str) -> Arrays:
         """The predictions after one update, what the filters did to it, and what it cost."""
+        turn = self.turn(update)
         inputs = {
             "victim": self.victim.key,
             "update": fingerprint(update.index, update.mole),
-            "order": [*order_of(update), turn],
+            "order": list(order_of(update)),
             "seed": self.trial.seed,
             "defenses": list(self.trial.defense_identity),
             "evaluation": self.trial.victim.evaluation,
@@ -67,6 +69,10 @@ class Behind:
             return {"predicted": p.argmax(axis=1).astype(np.int64), "filtered": rows, **cells}
 
         return self.trial.stages.get("updates", inputs, compute, f"updates ({name})")
+
+    def turn(self, update: Update) -> int:
+        """What a defense's draws depend on: an update's own number, the same alone and in a grid, that tells nothing."""
+        return int(stream(self.trial.seed, "turn", self.secret, *order_of(update)).integers(2**31))
 
     @property
     def k(self) -> int:

@@ -127,9 +127,9 @@ def statistics(found: Shifts, updates: Sequence[Update], suffix: str) -> dict[st
             "delta_other": found.other[:, 0],
             "delta_total": found.total[:, 0],
         }
-        return {name: metrics.from_rows(f"{name}{suffix}", rows) for name, rows in one.items()}
+        return {name: metrics.from_rows(f"{name}{suffix}", rows) for name, rows in one.items() if np.isfinite(rows[0])}
     rows = over_updates(found) if len(updates) > 1 else {"delta_total": found.total[:, 0]}
-    if found.attacked.shape[1]:
+    if np.isfinite(found.attacked[0]).any():
         rows |= over_pairs(found)
     return {name: metrics.from_rows(f"{name}{suffix}", values) for name, values in rows.items()}
 
@@ -140,14 +140,18 @@ def over_updates(found: Shifts) -> dict[str, Float[Array, " b"]]:
 
 
 def over_pairs(found: Shifts) -> dict[str, Float[Array, " b"]]:
-    """Statistics over pairs: signed, so that the largest drop is the minimum and the 95th percentile the 5th."""
-    return {
-        "max_delta_a": np.nanmin(found.attacked, axis=1),
-        "p95_delta_a": np.nanpercentile(found.attacked, 5, axis=1),
-        "mean_delta_a": np.nanmean(found.attacked, axis=1),
-        "mean_delta_confounding": np.nanmean(found.confounding, axis=1),
+    """Statistics over pairs: signed, so that the largest drop is the minimum and the 95th percentile the 5th.
+
+    A class without test items has no Delta, and its pairs are left out.
+    """
+    attacked, confounding = (each[:, np.isfinite(each[0])] for each in (found.attacked, found.confounding))
+    rows = {
+        "max_delta_a": np.nanmin(attacked, axis=1),
+        "p95_delta_a": np.nanpercentile(attacked, 5, axis=1),
+        "mean_delta_a": np.nanmean(attacked, axis=1),
         "mean_delta_other": found.other.mean(axis=1),
     }
+    return rows | ({"mean_delta_confounding": np.nanmean(confounding, axis=1)} if confounding.shape[1] else {})
 
 
 def rho_figures(updates: Sequence[Update]) -> dict[str, Metric]:
@@ -196,7 +200,7 @@ def defended_figures(
     if "clean_defended" in right:
         cost = (right["clean_defended"].astype(np.float32) - right["control_undefended"]).mean(axis=0)
         found["clean_cost"] = metrics.from_rows("clean_cost", 100.0 * (weights @ cost) / weights.shape[1])
-    if "_vs_control" in shifted and shifted[""].attacked.shape[1]:
+    if "_vs_control" in shifted and np.isfinite(shifted[""].attacked[0]).any():
         hit, kept = (np.nanmean(shifted[s].attacked, axis=1) for s in ("", "_defended"))
         taken = -np.nanmean(shifted["_vs_control"].attacked, axis=1)
         if taken[0] > 0:
