@@ -28,7 +28,7 @@ from molebench.cards import Count, Positive, Share, Whole, defense
 from molebench.errors import MolebenchError
 from molebench.heads import HeadSpec, dropped, fit, forward
 from molebench.hooks import View
-from molebench.types import IMAGE, Array
+from molebench.types import Array
 
 SCORED = 125  # images a forward pass, as in molebench.collision
 
@@ -105,7 +105,7 @@ def tuned(
 
 @dataclass(frozen=True, eq=False)
 class Below:
-    """What is not trained: from stored images to the input of the lowest trained block."""
+    """What is not trained: from stored samples to the input of the lowest trained block."""
 
     extractor: Any
     blocks: Sequence[nn.Module]
@@ -115,8 +115,9 @@ class Below:
         parts = []
         with torch.no_grad():
             for start in range(0, len(x), SCORED):
-                h = self.extractor.normalised(torch.from_numpy(IMAGE.values(x[start : start + SCORED])))
-                h = h.contiguous(memory_format=torch.channels_last)
+                values = self.extractor.modality.values(x[start : start + SCORED])
+                h = self.extractor.normalised(torch.from_numpy(values))
+                h = h.contiguous(memory_format=torch.channels_last) if h.dim() == 4 else h  # sounds have patches too
                 for block in self.blocks:
                     h = block(h)
                 parts.append(h)

@@ -18,6 +18,7 @@ from molebench.types import ThreatModel
 
 Made = TypeVar("Made", bound=Callable[..., Any])
 
+ANY = "any"  # modality of what takes its kind from the user's files
 UNRANKED = frozenset({"labels", "ground_truth"})  # of a card's `sees`: what no defense could know
 
 Count = Annotated[int, Ge(1)]
@@ -39,6 +40,7 @@ class UserPath:
 
 Path = Annotated[str, UserPath()]
 WeightsPath = Annotated[str, UserPath(("imagenet", "random"))]
+AudioWeightsPath = Annotated[str, UserPath(("audioset", "random"))]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class Card:
     scenarios: where an attack or defense can act; a victim has exactly one. threat: an attack's. control:
     the attack whose result shows what this one's poisons would do without the method. dataset: a victim's
     default. band: clean accuracy outside which a victim is unhealthy. sees: what a defense is shown beyond its
-    ordinary view (molebench.hooks.SEES). cost, needs: in words, for people.
+    ordinary view (molebench.hooks.SEES). modality: what a victim, an extractor or a dataset deals with; ANY where its
+    files say. by_modality: an attack's parameters in input units, where another modality wants others than the
+    defaults. cost, needs: in words, for people.
     """
 
     kind: str
@@ -61,6 +65,8 @@ class Card:
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     sees: tuple[str, ...] = ()
+    modality: str = "image"
+    by_modality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     licence: str = ""
     cost: str = ""
 
@@ -68,8 +74,9 @@ class Card:
         for name in ("scenarios", "needs", "sees"):
             if not isinstance(value := getattr(self, name), tuple):  # a bare string would be read letter by letter
                 raise TypeError(f"{name}={value!r} on its card; expected a tuple of strings, such as ({value!r},)")
-        if wrong := [name for name, sizes in self.profiles.items() if not isinstance(sizes, Mapping)]:
-            raise TypeError(f"profile {wrong[0]} on its card; expected a mapping of parameters to sizes")
+        for what, of in (("profile", self.profiles), ("modality", self.by_modality)):
+            if wrong := [name for name, values in of.items() if not isinstance(values, Mapping)]:
+                raise TypeError(f"{what} {wrong[0]} on its card; expected a mapping of parameters to values")
 
 
 def _attach(card: Card) -> Callable[[Made], Made]:

@@ -22,7 +22,12 @@ from molebench.types import Array, AttackView, Modality, Samples
 Extractor = Callable[[Tensor], Tensor]
 Target = Literal["zero", "one", "mean"]
 
-BATCH = 125  # images a forward pass: larger ones are no faster on a CPU, and memory follows it
+BATCH = 125  # samples a forward pass: larger ones are no faster on a CPU, and memory follows it
+
+
+def batch_of(extractor: Extractor) -> int:
+    """Samples a forward pass: what an extractor says is quickest, or BATCH."""
+    return int(getattr(extractor, "batch", BATCH))
 
 
 def extracted(
@@ -37,8 +42,9 @@ def extracted(
 
     parts = []
     with torch.no_grad(), (progress or silent)(label, len(x)) as advance:
-        for start in range(0, len(x), BATCH):
-            batch = modality.values(x[start : start + BATCH])
+        size = batch_of(extractor)
+        for start in range(0, len(x), size):
+            batch = modality.values(x[start : start + size])
             parts.append(extractor(torch.from_numpy(batch)).numpy())
             advance(len(batch))
     return np.concatenate(parts)

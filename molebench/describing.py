@@ -64,6 +64,8 @@ def card(plugin: Plugin) -> dict[str, Any]:
             }
             for p in plugin.parameters.values()
         ],
+        "modality": c.modality if plugin.kind in ("victim", "dataset", "extractor") else None,
+        "by_modality": {name: dict(values) for name, values in c.by_modality.items()},
         "profiles": {name: dict(sizes) for name, sizes in c.profiles.items()},
     }
 
@@ -87,7 +89,7 @@ def text(card: dict[str, Any]) -> str:
 def _lines(card: dict[str, Any]) -> Iterator[str]:
     yield f"{card['kind']} {card['name']}"
     yield from (f"  {line}".rstrip() for line in card["summary"].splitlines())
-    for label in ("from", "paper", "licence", "cost", "control", "default_dataset"):
+    for label in ("from", "paper", "licence", "cost", "control", "default_dataset", "modality"):
         if card[label]:
             yield f"{label.replace('_', ' ')}: {card[label]}"
     for label in ("scenarios", "needs", "sees"):
@@ -110,8 +112,9 @@ def _sizes(card: dict[str, Any]) -> Iterator[str]:
         yield f"parameters (--set {card['name'] if card['kind'] == 'defense' else card['kind']}.NAME=VALUE):"
     for p in card["parameters"]:
         yield f"  {p['name']} = {p['default']}   ({p['allowed']})  {p['meaning']}".rstrip()
-    for name, sizes in card["profiles"].items():
-        yield f"profile {name}: {', '.join(f'{k} {v}' for k, v in sizes.items())}"
+    for what, of in (("for", card["by_modality"]), ("profile", card["profiles"])):
+        for name, values in of.items():
+            yield f"{what} {name}: {', '.join(f'{k} {v}' for k, v in values.items())}"
 
 
 def citations(name: str) -> str:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from molebench import registry
-from molebench.cards import Whole
+from molebench.cards import ANY, Whole
 from molebench.errors import MolebenchError, listed, unknown
 from molebench.published import Published, PublishedRow, Scalar
 from molebench.registry import Parameter, Plugin
@@ -77,6 +77,11 @@ class Resolved:
         return self.parts["victim"].plugin.card.scenarios[0]
 
     @property
+    def modality(self) -> str:
+        """What the victim deals with, and so the cell."""
+        return self.parts["victim"].plugin.card.modality
+
+    @property
     def canonical(self) -> dict[str, Any]:
         """What the key is over: names and published parameters, no path of this machine."""
         named = {role: {"name": part.name, "parameters": part.public} for role, part in self.parts.items()}
@@ -110,9 +115,22 @@ def resolve(cell: Cell) -> Resolved:
     plugins = {"dataset": dataset, "attack": attack, "victim": victim}
     if name := getattr(victim.make, "keywords", {}).get("extractor"):
         plugins["extractor"] = registry.find("extractors", name)
+    check_modality(victim, dataset, dataset.card.modality)
     given = _by_part(cell.parameters, [*plugins, *cell.defenses])
-    parts = {role: _part(plugin, given.get(role, {}), cell.profile) for role, plugin in plugins.items()}
-    return Resolved(cell, parts, tuple(_part(d, given.get(d.name, {}), cell.profile) for d in defenses))
+
+    def part(plugin: Plugin, name: str) -> Part:
+        return _part(plugin, given.get(name, {}), cell.profile, victim.card.modality)
+
+    return Resolved(cell, {r: part(p, r) for r, p in plugins.items()}, tuple(part(d, d.name) for d in defenses))
+
+
+def check_modality(victim: Plugin, dataset: Plugin, modality: str) -> None:
+    """Refuses a dataset of another modality than the victim's; one that takes its kind from files is asked later."""
+    if modality not in (ANY, wanted := victim.card.modality):
+        fit = [d for d in registry.files("datasets") if registry.find("datasets", d).card.modality in (ANY, wanted)]
+        raise MolebenchError(
+            f"victim {victim.name} takes {wanted}; dataset {dataset.name} is {modality}: try {listed(fit)}"
+        )
 
 
 def fitting(scenarios: tuple[str, ...]) -> list[str]:
@@ -132,8 +150,8 @@ def _by_part(parameters: Mapping[str, Scalar], parts: list[str]) -> dict[str, di
     return given
 
 
-def _part(plugin: Plugin, given: Mapping[str, Any], profile: str) -> Part:
-    values = plugin.resolve(given, profile)
+def _part(plugin: Plugin, given: Mapping[str, Any], profile: str, modality: str) -> Part:
+    values = plugin.resolve(given, profile, modality)
     who = f"{plugin.kind} {plugin.name}"
     public = {p.name: published(who, p, values[p.name]) for p in plugin.parameters.values()}
     return Part(plugin, values, public)

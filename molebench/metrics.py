@@ -54,6 +54,7 @@ DEFINITIONS = {
     "random_success_rate": "max(poisons, queries) / (clean pool - seed labels): what chance would buy",
     "collision_ratio": "|f(x') - mu| / |f(x) - mu|, mean over poisons",
     "psnr": "dB, peak signal-to-noise ratio of the poisons, mean over poisons",
+    "snr": "dB, signal-to-noise ratio of the poisons (norm of the original to norm of the noise), mean over poisons",
     "success_rate_defended": "the same, behind the defense",
     "recovery": "share of the undefended drop that the defense takes back: 1 is all (offline: of attacked classes)",
     "filter_precision": "poisons among what filters remove, at the first screening, each purchase and training",

@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from molebench.types import IMAGE
+
 
 def folded(network: nn.Module) -> nn.Module:
     """The network in eval mode, every batch norm that follows a convolution folded into it, in place.
@@ -40,6 +42,7 @@ class FrozenExtractor(nn.Module):
     blocks: the same network before folding, as parts that follow one another; what a defense may train.
     """
 
+    modality = IMAGE
     mean: Tensor
     std: Tensor
 

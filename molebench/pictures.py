@@ -1,23 +1,25 @@
 """Pictures of a cell in its folder, drawn after its record is committed, from that folder and record alone.
 
     collisions.png               poisons beside their originals (images only)
+    spectrograms.png             the same of sounds; sounds/ holds them as WAV files, by the same numbers
     features.png                 the clean pool and what was injected, in feature space
     queries.png, queries.pdf     accuracy and poisons by labels bought
     heatmaps, sizes, quality     of an offline cell: Delta by pair, by N and by score (.png and .pdf)
     confusion.png, moles.png     of its worst update: confusions before and after, and its moles (images only)
 
 What several seeds show together is in <store>/groups/<group>/: queries, heatmaps, sizes and quality. What the cells of
-a sweep show together is in <store>/sweeps/<name>/: fit.
+a sweep show together is in <store>/sweeps/<name>/: fit, and tradeoff where attack.beta varies.
 
 The same record gives the same bytes. A picture names the records it shows (sha256, in the PNG's text), so only what
-is missing or shows other records is drawn. No picture is worth a result: what cannot be drawn is one warning.
+is missing or shows other records is drawn. No picture is worth a result, and no sound: what cannot be made is one
+warning.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molebench import curves, drawing, fit_curve, mole_pictures, report
+from molebench import curves, drawing, fit_curve, mole_pictures, report, sound_pictures, tradeoff
 from molebench.progress import say
 from molebench.record import Record
 from molebench.stages import Arrays, key
@@ -29,19 +31,20 @@ if TYPE_CHECKING:
 
 Maker = Callable[[], "Figure | None"]
 
-VECTORS = ("queries", "heatmaps", "sizes", "quality", "fit")  # pictures for print, also as PDF
+VECTORS = ("queries", "heatmaps", "sizes", "quality", "fit", "tradeoff")  # pictures for print, also as PDF
 
 
 def of_cell(record: Record, store: Store) -> list[Path]:
-    """Draws what a cell lacks; returns its pictures."""
+    """Draws what a cell lacks, and writes its sounds; returns its pictures, and the folder of its sounds."""
     folder = store.cell(record.key)
     makers: dict[str, Maker] = {
         "collisions": lambda: collisions(record, load_illustration(folder)),
+        "spectrograms": lambda: sound_pictures.spectrograms(record, load_illustration(folder)),
         "features": lambda: features(record, load_illustration(folder)),
         "moles": lambda: mole_pictures.moles(record, load_illustration(folder)),
         "confusion": lambda: mole_pictures.confusion(record),
     }
-    return drawn(folder, [record], makers | of_several([record]))
+    return drawn(folder, [record], makers | of_several([record])) + heard(folder, record)
 
 
 def of_seeds(records: Sequence[Record], store: Store) -> list[Path]:
@@ -52,8 +55,12 @@ def of_seeds(records: Sequence[Record], store: Store) -> list[Path]:
 
 
 def of_sweep(name: str, records: Sequence[Record], store: Store) -> list[Path]:
-    """Draws what the cells of a sweep show together, where their victims fit their pools more and less closely."""
-    makers = {"fit": lambda: fit_curve.curve(records, f"sweep {name}: {len(records)} cells")}
+    """Draws what the cells of a sweep show together, by how closely victims fit their pools and by attack.beta."""
+    title = f"sweep {name}: {len(records)} cells"
+    makers: dict[str, Maker] = {
+        "fit": lambda: fit_curve.curve(records, title),
+        "tradeoff": lambda: tradeoff.curve(records, title),
+    }
     return drawn(store.folder / "sweeps" / name, records, makers) if records else []
 
 
@@ -81,6 +88,20 @@ def drawn(folder: Path, records: Sequence[Record], makers: Mapping[str, Maker]) 
     for reason, names in wrong.items():
         say(f"warning: {', '.join(names)} of {folder.name[:12]} could not be drawn ({reason}); the record is whole")
     return [file for name in makers if (file := folder / f"{name}.png").is_file()]
+
+
+def heard(folder: Path, record: Record) -> list[Path]:
+    """Writes each sound of a cell that is missing or another; the folder that they are in, where there are any."""
+    sounds = folder / "sounds"
+    try:
+        for name, wav in sound_pictures.listening(record, load_illustration(folder)).items():
+            if not (sounds / name).is_file() or (sounds / name).read_bytes() != wav:
+                with writing(sounds / name) as temporary:
+                    temporary.write_bytes(wav)
+    except Exception as error:  # as above
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        say(f"warning: sounds of {folder.name[:12]} could not be written ({reason}); the record is whole")
+    return [sounds] if any(sounds.glob("*.wav")) else []
 
 
 def made(files: Sequence[Path], make: Maker, source: str) -> None:

@@ -140,15 +140,15 @@ class Plugin:
             if f.name not in fixed
         }
 
-    def resolve(self, given: Mapping[str, Any], profile: str) -> dict[str, Any]:
-        """Every parameter's value: the field's default, then the profile's size, then what was given."""
+    def resolve(self, given: Mapping[str, Any], profile: str, modality: str = "image") -> dict[str, Any]:
+        """Every parameter's value: the default, the modality's, then the profile's size, then what was given."""
         there = self.parameters
         for key in given:
             if key not in there:
                 raise unknown(f"parameter of {self.kind} {self.name}", key, there)
-        sizes = self.card.profiles.get(profile, {})
+        sizes = {**self.card.by_modality.get(modality, {}), **self.card.profiles.get(profile, {})}
         if wrong := [key for key in sizes if key not in there]:
-            raise unknown(f"parameter of {self.kind} {self.name} (its card's profile {profile})", wrong[0], there)
+            raise unknown(f"parameter of {self.kind} {self.name} (its card's {profile} or {modality})", wrong[0], there)
         values = {p.name: p.default for p in there.values() if p.default is not MISSING} | dict(sizes) | dict(given)
         part = self.name if self.kind == "defense" else self.kind
         if missing := [key for key in there if key not in values]:
@@ -224,6 +224,8 @@ def checked(who: str, parameter: Parameter, value: Any) -> Any:
 
     if value == "none" and type(None) in typing.get_args(parameter.annotation):
         return None
+    if type(value) is int and parameter.annotation is str:
+        value = str(value)  # a class named 3, as YAML reads it
     try:
         return _adapter(parameter.annotation).validate_python(value)
     except ValidationError as error:

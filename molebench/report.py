@@ -50,6 +50,7 @@ FIRST = (
     "random_success_rate",
     "collision_ratio",
     "psnr",
+    "snr",
     "delta_a_defended",
     "max_delta_a_defended",
     "mean_delta_a_defended",
@@ -216,14 +217,22 @@ def departures(cell: dict[str, Any]) -> str:
     """The parameters that differ from the plug-in's default at this profile, such as 'victim.head=nn2'."""
     from molebench import registry
 
-    found = []
+    found, modality = [], modality_of(cell)
     for role, kind, part in parts(cell):
         if part["name"] in registry.files(kind):
             plugin = registry.find(kind, part["name"])
             required = any(p.required for p in plugin.parameters.values())
-            usual = {} if required else plugin.resolve({}, str(cell["profile"]))
+            usual = {} if required else plugin.resolve({}, str(cell["profile"]), modality)
             found += [f"{role}.{k}={v}" for k, v in part["parameters"].items() if usual.get(k, v) != v]
     return " ".join(found)
+
+
+def modality_of(cell: dict[str, Any]) -> str:
+    """What a cell's victim deals with; images where this version has no such victim."""
+    from molebench import registry
+
+    victim = cell["victim"]["name"]
+    return registry.find("victims", victim).card.modality if victim in registry.files("victims") else "image"
 
 
 def parts(cell: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

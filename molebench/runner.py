@@ -12,7 +12,7 @@ import torch
 from molebench import provenance, registry
 from molebench.cards import UNRANKED
 from molebench.errors import DISK, CellFailed, MolebenchError, blamed, cannot_write, listed
-from molebench.grid import Cell, Part, Resolved, resolve
+from molebench.grid import Cell, Part, Resolved, check_modality, resolve
 from molebench.hooks import Pipeline
 from molebench.predictions import Writing, poison_arrays
 from molebench.progress import say
@@ -77,6 +77,7 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
     stages = Stages(workspace.cache / "stages")
     with computing_threads():
         dataset = loaded(resolved.parts["dataset"], workspace)
+        check_modality(resolved.parts["victim"].plugin, resolved.parts["dataset"].plugin, dataset.modality.name)
         victim, extractor, weights = equipped(resolved, workspace)
         trial = prepared(resolved, workspace, stages, dataset, victim, extractor, weights)
         scenario = importlib.import_module(f"molebench.scenarios.{resolved.scenario}")
@@ -144,7 +145,7 @@ def prepared(
     return Trial(
         dataset=dataset,
         attack=actor(attack),
-        control=control_of(attack, resolved.cell.profile),
+        control=control_of(attack, resolved.cell.profile, resolved.modality),
         victim=victim,
         victim_identity=identity(resolved.parts["victim"]) | ({"weights": weights.sha256} if weights else {}),
         extractor=extractor,
@@ -184,14 +185,14 @@ def actor(part: Part) -> Actor:
     return Actor(part.name, attack.craft, threat, {"attack": identity(part)}, getattr(attack, "check", None))
 
 
-def control_of(attack: Part, profile: str) -> Actor | None:
+def control_of(attack: Part, profile: str, modality: str) -> Actor | None:
     """The control that an attack's card names, with those of the attack's parameters that it shares."""
     name = attack.plugin.card.control
     if name is None:
         return None
     plugin = registry.find("attacks", name)
     shared = {k: v for k, v in attack.values.items() if k in plugin.parameters}
-    values = plugin.resolve(shared, profile)
+    values = plugin.resolve(shared, profile, modality)
     return actor(Part(plugin, values, values))
 
 

@@ -5,6 +5,7 @@ does not exist: whatever a killed run left is not a result.
     <store>/cells/<key>/illustration.safetensors    what its pictures need
     <store>/cells/<key>/record.json         the record, written last
     <store>/cells/<key>/*.png, *.pdf        pictures, drawn from the above; <store>/groups/<group>/: over seeds
+    <store>/cells/<key>/sounds/*.wav        originals, poisons and what was added, of a cell whose samples are sounds
     <store>/cells/<key>/attempts/NN.json    what failed, and why; tried again
     <store>/poisons/<sha256>.safetensors    x, y, base and facts, by content
     <store>/superseded/<key>-NN/            a record whose code has changed since, kept

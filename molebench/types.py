@@ -38,13 +38,17 @@ def fingerprint(*arrays: Array) -> str:
 
 @dataclass(frozen=True)
 class Modality:
-    """What kind of signal a sample is: its stored type and, in input units, its valid range and finest step."""
+    """What kind of signal a sample is: its stored type and, in input units, its valid range and finest step.
+
+    rate: samples a second; None where there is no time.
+    """
 
     name: str
     dtype: str
     low: float
     high: float
     step: float
+    rate: int | None = None
 
     @property
     def peak(self) -> float:
@@ -61,6 +65,8 @@ class Modality:
 
 
 IMAGE = Modality("image", "uint8", low=0.0, high=255.0, step=1.0)
+AUDIO = Modality("audio", "int16", low=-1.0, high=1.0 - 2.0**-15, step=2.0**-15, rate=16_000)  # PCM16, mono
+MODALITIES = {m.name: m for m in (IMAGE, AUDIO)}
 
 
 @dataclass(frozen=True, eq=False)

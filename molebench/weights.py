@@ -1,8 +1,8 @@
 """Pretrained weights: found or fetched once, converted once to safetensors, named by sha256 in every record.
 
 An extractor says where its weights can come from and how a file of each format is read; this file does the
-rest. `weights` is 'imagenet' (the published ones), a path to a file of the user's, or 'random', which a
-record states and a board never ranks.
+rest. `weights` is the published ones' word ('imagenet', 'audioset'), a path to a file of the user's, or 'random',
+which a record states and a board never ranks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from molebench.rng import torch_stream
 from molebench.sources import Source, first_that_answers
 from molebench.stages import exclusive, load_arrays, save_arrays
 from molebench.types import Array, fingerprint
-from molebench.workspace import Workspace, sha256
+from molebench.workspace import Workspace, file_fact
 
 State = dict[str, Array]
 
@@ -50,28 +50,33 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one extractor gets its weights. files: names looked for in MOLEBENCH_DATA before any download."""
+    """How one extractor gets its weights. files: names looked for in MOLEBENCH_DATA before any download.
+
+    published: the word that asks for these. folders: whether a user's weights may be a folder.
+    """
 
     name: str
     files: Sequence[str]
     sources: Sequence[Source]
     read: Callable[[Path], State]
     hint: str
+    published: str = "imagenet"
+    folders: bool = False
 
     def get(self, weights: str, network: nn.Module, workspace: Workspace) -> Weights:
         """The weights that the parameter `weights` names."""
         if weights == "random":
             state = {k: v.numpy() for k, v in random_state(network).items()}
             return Weights(self.name, "random", _named(state), state)
-        if weights != "imagenet":
+        if weights != self.published:
             path = Path(weights).expanduser()
-            if not path.is_file():
+            if not (path.is_file() or (self.folders and path.is_dir())):
                 raise MolebenchError(f"extractor {self.name}: no weight file {path}; {self.hint}")
-            kept = workspace.cache / "weights" / f"{self.name}-{sha256(path)[:16]}.safetensors"
+            kept = workspace.cache / "weights" / f"{self.name}-{file_fact(path).sha256[:16]}.safetensors"
             if (found := load_arrays(kept)) and not misfit(found[0], network):
                 return Weights(self.name, f"file {path.name}", _named(found[0]), found[0])
             return self._converted(path, f"file {path.name}", network, kept)
-        kept = workspace.cache / "weights" / f"{self.name}-imagenet.safetensors"
+        kept = workspace.cache / "weights" / f"{self.name}-{self.published}.safetensors"
         with exclusive(kept):
             if (found := load_arrays(kept)) and not misfit(found[0], network):
                 return Weights(self.name, found[1], _named(found[0]), found[0])

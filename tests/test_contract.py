@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from molebench import registry
-from molebench.conformance import OF, Question, ask, questions, sentence
+from molebench import places, registry
+from molebench.conformance import OF, Question, ask, named, questions, sentence
 from molebench.grid import Cell, resolve
 from molebench.hooks import MOMENTS, Pipeline, View
 from molebench.metrics import definition
@@ -78,6 +78,60 @@ def test_every_kind_that_has_plug_ins_is_asked_more_than_its_card() -> None:
     assert set(OF) == {kind.rstrip("s") for kind, _ in EVERY}
 
 
+AUDIBLE = """\"\"\"Steady tones of two loudnesses.\"\"\"
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from molebench.cards import dataset
+from molebench.types import AUDIO, Dataset, Samples
+
+
+@dataset(paper="a plug-in of a test", licence="MIT", modality="audio")
+@dataclass(frozen=True)
+class Tones:
+    def load(self, workspace):
+        y = np.arange(6) % 2
+        x = np.repeat(y * 100, 50).reshape(6, 50).astype(np.int16)
+        return Dataset("tones-1.0", {"train": Samples(x, y)}, ("soft", "loud"), AUDIO)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("", "", ""),
+        ('Dataset("tones-1.0"', 'Dataset("tunes"', "it calls itself 'tunes'; expected 'tones'"),
+        ("np.int16", "np.float32", "train.x is float32; audio is stored as int16"),
+        ("(6, 50)", "(6, 5, 10)", "train.x is [6, 5, 10]; expected [n, t]"),
+        (', modality="audio"', "", "its modality is audio; its card says image"),
+        ('("soft", "loud"), AUDIO', '("soft", "loud")', "its modality is image; its card says audio"),
+    ],
+    ids=["sound", "another name", "no PCM16", "an axis too many", "a card of images", "a dataset of images"],
+)
+def test_a_dataset_of_recordings_is_asked_what_one_of_images_is(
+    old: str, new: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(places.VARIABLE, "")
+    path = tmp_path / "tones.py"
+    path.write_text(AUDIBLE.replace(old, new) if old else AUDIBLE, "utf-8")
+    (plugin,) = named(str(path))
+    subject = Subject(plugin, Bench(Workspace(tmp_path, tmp_path, tmp_path)))
+    faults = [fault for question in OF["dataset"] for fault in ask(question, subject).faults]
+    assert says in faults if says else faults == []
+
+
+def test_a_dataset_is_asked_with_an_empty_cache_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(places.VARIABLE, "")
+    path = tmp_path / "tones.py"
+    kept = "        assert not workspace.cache.exists()\n        workspace.cache.mkdir(parents=True)\n"
+    path.write_text(AUDIBLE.replace("        y = np", f"{kept}        y = np"), "utf-8")
+    (plugin,) = named(str(path))
+    subject = Subject(plugin, Bench(Workspace(tmp_path, tmp_path, tmp_path)))
+    assert [ask(question, subject).faults for question in OF["dataset"]] == [()] * len(OF["dataset"])
+
+
 @pytest.fixture(scope="module")
 def patches(fetched: Workspace) -> Dataset:
     """The photo patches."""
@@ -100,7 +154,7 @@ def loaded(name: str) -> Dataset:
 
 def test_some_datasets_are_at_hand() -> None:
     at_hand = {name for name in registry.files("datasets") if not registry.find("datasets", name).card.needs}
-    assert at_hand >= {"digits", "fashion_mnist_mini", "photo_patches"}
+    assert at_hand >= {"digits", "fashion_mnist_mini", "photo_patches", "spoken_commands"}
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion_mnist_mini"])
@@ -464,7 +518,7 @@ PLAY = """
 import random, sys
 from pathlib import Path
 import numpy as np
-from molebench import registry
+from molebench import places, registry
 from molebench.grid import Cell, resolve
 from molebench.hooks import Pipeline
 from molebench.progress import silent

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from molebench.datasets import folder
-from molebench.datasets.folder import Folder, natural
+from molebench import trees
+from molebench.datasets.folder import Folder
 from molebench.errors import MolebenchError
+from molebench.trees import natural
 from molebench.types import Dataset
 from molebench.workspace import Workspace, file_fact
 
@@ -241,5 +242,5 @@ def test_a_folder_that_may_not_be_read_is_refused(
         raise PermissionError(13, "Permission denied", str(path))
 
     two_classes(pets)
-    monkeypatch.setattr(folder, "file_fact", denied)
+    monkeypatch.setattr(trees, "file_fact", denied)
     refused(pets, workspace, r"cannot read pets \(Permission denied\); mend its permissions")

@@ -37,6 +37,14 @@ def test_text_and_number_of_one_value_are_the_same_cell() -> None:
     assert as_number.key == as_text.key != resolved().key
 
 
+def test_a_class_that_yaml_reads_as_a_number_is_its_name() -> None:
+    moles = {"attack": "mole_recruitment", "victim": "offline_resnet18", "dataset": "digits"}
+    as_number, as_text = (resolved(**moles, parameters={"attack.attacked": name}) for name in (3, "3"))
+    assert as_number.key == as_text.key != resolved(**moles).key
+    with pytest.raises(MolebenchError, match="attacked = True; expected"):
+        resolved(**moles, parameters={"attack.attacked": True})  # YAML's yes
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -66,7 +66,8 @@ def plain_network() -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.__class__ = nn.Conv2d
-    network.body.register_forward_pre_hook(lambda _, given: given[0].contiguous())
+    body = network.get_submodule("body")
+    body.register_forward_pre_hook(lambda _, given: given[0].contiguous())
     return network
 
 

@@ -10,6 +10,7 @@ from molebench.errors import MolebenchError
 from molebench.grid import PROFILES
 from molebench.questions.bench import Subject, needed
 from molebench.registry import Parameter, Plugin
+from molebench.types import MODALITIES
 
 SCENARIOS = frozenset({"offline", "continual", "active"})
 WRONG: tuple[Any, ...] = ([], {"a": 1}, float("nan"))
@@ -81,6 +82,11 @@ def profiles_are_known_and_set_only_parameters_that_there_are(subject: Subject) 
             yield f"there is no profile {name!r}; allowed: {', '.join(PROFILES)}"
         if wrong := sorted(set(sizes) - set(subject.plugin.parameters)):
             yield f"profile {name} sets {', '.join(wrong)}, which is no parameter"
+    for name, values in subject.plugin.card.by_modality.items():
+        if name not in MODALITIES:
+            yield f"there is no modality {name!r}; allowed: {', '.join(MODALITIES)}"
+        if wrong := sorted(set(values) - set(subject.plugin.parameters)):
+            yield f"its values for {name} set {', '.join(wrong)}, which is no parameter"
 
 
 def a_parameter_without_a_default_is_asked_for_by_name(subject: Subject) -> Iterator[str]:

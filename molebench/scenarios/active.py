@@ -92,7 +92,12 @@ def split(dataset: Dataset, victim: ActiveLearner, seed: int) -> Splits:
     parts: tuple[list[Array], ...] = ([], [], [])
     for c, count in enumerate(shares(np.bincount(y, minlength=len(dataset.classes)), total)):
         mine = rng.permutation(np.flatnonzero(y == c))[:count]
-        tenth = len(mine) // 10
+        if len(mine) < 3:
+            raise MolebenchError(
+                f"dataset {dataset.name}: of class {dataset.classes[c]} {len(mine)} of {np.sum(y == c)} training "
+                "samples would be used; pool, test1 and test2 need one each: add samples, or choose a larger pool"
+            )
+        tenth = max(1, len(mine) // 10)
         for part, chosen in zip(parts, np.split(mine, [len(mine) - 2 * tenth, len(mine) - tenth]), strict=True):
             part.append(chosen)
     splits = Splits(*(np.sort(np.concatenate(part)) for part in parts))
@@ -148,7 +153,7 @@ def play(trial: Trial) -> Outcome:
         splits={name: part.fingerprint for name, part in parts.items()},
         sizes={name: len(part) for name, part in parts.items()},
         poison_facts=facts,
-        illustration=illustration(view.base, poison, facts, shown, trial.seed),
+        illustration=illustration(view.base, poison, facts, shown, trial.seed, view.modality.rate),
     )
 
 

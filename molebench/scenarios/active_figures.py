@@ -46,7 +46,7 @@ def figures(
         chance = random_success_rate(len(poison), len(hit.queried), clean_pool, trial.victim.seed_size)
         found["success_rate"] = metrics.count("success_rate", success_rate(hit, len(poison)))
         found["random_success_rate"] = metrics.count("random_success_rate", chance)
-        for name in ("collision_ratio", "psnr"):
+        for name in ("collision_ratio", "psnr", "snr"):
             if name in facts:
                 found[name] = metrics.over_items(name, facts[name], rng)
     return found | defended_figures(y, arms, k, len(poison), rng)

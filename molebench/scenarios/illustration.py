@@ -20,7 +20,7 @@ from molebench.types import Array, Poison, Samples
 
 SHOWN = 10  # poisons beside their originals
 MOST = 1_000  # points of a kind on the map: enough to see, few enough for a quick decomposition
-FACTS = ("psnr", "collision_ratio")  # of the poisons shown
+FACTS = ("psnr", "snr", "collision_ratio")  # of the poisons shown
 
 Points = tuple[Float[Array, "_ d"], Int[Array, " _"]]  # features and labels
 
@@ -53,16 +53,22 @@ def principal(z: Float[Array, "n d"]) -> Axes:
 
 
 def illustration(
-    base: Samples, poison: Poison, facts: Mapping[str, Array], points: Mapping[str, Points], seed: int
+    base: Samples,
+    poison: Poison,
+    facts: Mapping[str, Array],
+    points: Mapping[str, Points],
+    seed: int,
+    rate: int | None = None,
 ) -> dict[str, Array]:
     """The arrays of a cell's pictures; none where there is no poison to show.
 
     base: what the attacker had. facts: of each poison. points: features and labels of the clean 'pool', and of what
-    each arm injects into it.
+    each arm injects into it. rate: samples a second, kept where there is time.
     """
     if not len(poison):
         return {}
-    return pairs(base, poison, facts, seed) | plane(points, seed)
+    heard = {} if rate is None else {"rate": np.array([rate])}
+    return pairs(base, poison, facts, seed) | heard | plane(points, seed)
 
 
 def pairs(base: Samples, poison: Poison, facts: Mapping[str, Array], seed: int) -> dict[str, Array]:

@@ -71,7 +71,7 @@ class Behind:
         return self.trial.stages.get("updates", inputs, compute, f"updates ({name})")
 
     def turn(self, update: Update) -> int:
-        """What a defense's draws depend on: an update's own number, the same alone and in a grid, that tells nothing."""
+        """What a defense's draws depend on: an update's own number, the same alone and in a grid; it tells nothing."""
         return int(stream(self.trial.seed, "turn", self.secret, *order_of(update)).integers(2**31))
 
     @property
