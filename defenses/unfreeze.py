@@ -47,7 +47,7 @@ class Unfreeze:
     """scope: what is trained beside the head, the last block or all blocks. epochs: passes over the labelled items.
     steps: fewest mini-batches of a training, where these passes have fewer. batch: images of each. lr: Adam's step
     for the extractor. head_lr: the same for the head. warmup: most epochs of the head alone. dropout: share of
-    features dropped. batch_norm: ImageNet's statistics, or the batch's. after: labels owned before the extractor is
+    features dropped. batch_norm: the published statistics, or the batch's. after: labels owned before the extractor is
     trained at all.
     """
 
@@ -74,6 +74,8 @@ class Unfreeze:
         cut = 0 if self.scope == "all" else len(blocks) - 2  # the last block, and the pooling behind it
         below = Below(view.extractor, blocks[:cut])
         trained = nn.Sequential(*blocks[cut:])
+        if self.batch_norm == "batch" and not any(isinstance(m, nn.BatchNorm2d) for m in trained.modules()):
+            raise MolebenchError("defense unfreeze: batch_norm=batch, but this extractor has none left; use frozen")
         if len(y) >= self.after:
             layers = tuned(self, trained, layers, below(view.labelled_x), y, order)
         return scored(below, trained, layers, view.x)

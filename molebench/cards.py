@@ -51,7 +51,7 @@ class Card:
     the attack whose result shows what this one's poisons would do without the method. dataset: a victim's
     default. band: clean accuracy outside which a victim is unhealthy. sees: what a defense is shown beyond its
     ordinary view (molebench.hooks.SEES). modality: what a victim, an extractor or a dataset deals with; ANY where its
-    files say. by_modality: an attack's parameters in input units, where another modality wants others than the
+    files say. by_modality: parameters in units of inputs or features, where a modality wants others than the
     defaults. cost, needs: in words, for people.
     """
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from molebench import provenance
+from molebench import provenance, registry
 from molebench.errors import MolebenchError
 from molebench.store import Store
 from molebench.workspace import Workspace
@@ -22,14 +22,14 @@ class Finding(NamedTuple):
 
 def examine(workspace: Workspace) -> Iterator[Finding]:
     """Every check, in order; none of them downloads anything."""
-    for library in ("torch", "torchvision", "timm"):
+    for library in ("torch", "torchvision", "timm", "soundfile"):
         yield _imports(library)
     yield Finding("threads", None, str(provenance.threads()))
     for name, folder in (("cache", workspace.cache), ("store", workspace.store)):
         yield _writes(name, folder)
         yield _room(name, folder)
     yield _data(workspace)
-    for extractor in ("resnet50", "efficientnet_lite0"):
+    for extractor in registry.files("extractors"):
         yield _weights(extractor, workspace)
     npm = shutil.which("npm")
     yield Finding("npm", None, "on the PATH" if npm else "absent; a wheel that carries node is fetched when needed")
@@ -66,7 +66,8 @@ def _data(workspace: Workspace) -> Finding:
 
 
 def _weights(extractor: str, workspace: Workspace) -> Finding:
-    kept = workspace.cache / "weights" / f"{extractor}-imagenet.safetensors"
+    published = registry.find("extractors", extractor).parameters["weights"].default
+    kept = workspace.cache / "weights" / f"{extractor}-{published}.safetensors"
     if kept.is_file():
         return Finding(f"{extractor} weights", True, "in the cache")
     return Finding(f"{extractor} weights", None, f"fetched on first use, or by: molebench data fetch {extractor}")
