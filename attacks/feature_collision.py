@@ -47,7 +47,7 @@ WORST_RATIO = 0.25  # mean collision ratio above which the attack has missed its
     scenarios=("active",),
     control="unperturbed",
     profiles={"tiny": {"n_poison": 40}},
-    by_modality={"audio": {"lr": 2.5e-4, "beta": 3_000.0, "tolerance": 0.2}},
+    by_modality={"audio": {"lr": 2.5e-4, "beta": 1_000.0, "dither": 2.0}},
     cost="on two cores, a poison: 0.3 s for ResNet-50 at 32x32, 0.25 s for YAMNet at a second",
 )
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class FeatureCollision:
     steps: gradient steps a sample. lr: length of the first step, root mean square per element, input units.
     beta: weight of the noise's squared norm. tolerance: collision ratio at which a sample is done.
     base: the images nearest to the target (Eq. 3) or random ones. balance: as many poisons of every class.
+    dither: standard deviation of the noise that the descent starts from, in steps of what can be stored.
     """
 
     n_poison: Count = 500
@@ -66,6 +67,7 @@ class FeatureCollision:
     tolerance: Share = 0.02
     base: Literal["closest", "random"] = "closest"
     balance: bool = True
+    dither: NonNegative = 0.0
 
     def craft(self, view: AttackView, rng: np.random.Generator) -> Poison:
         """Perturbed copies of the chosen bases, with true labels, collision ratio and seconds of each."""
@@ -74,8 +76,18 @@ class FeatureCollision:
             raise MolebenchError("attack feature_collision needs an extractor; this victim shows it none")
         bases, index, mu = chosen_bases(view, self.n_poison, self.target, self.base == "closest", self.balance, rng)
         start = time.perf_counter()
+        begin = dithered(bases.x, view.modality, self.dither, rng)
         x, facts = crafted(
-            f, bases.x, mu, view.modality, self.steps, self.beta, self.lr, self.tolerance, view.progress or silent
+            f,
+            bases.x,
+            begin,
+            mu,
+            view.modality,
+            self.steps,
+            self.beta,
+            self.lr,
+            self.tolerance,
+            view.progress or silent,
         )
         facts["seconds"] = np.full(len(x), (time.perf_counter() - start) / max(len(x), 1))
         facts["collision_ratio"] = ratios(f, x, bases.x, mu, view.modality)
@@ -84,9 +96,22 @@ class FeatureCollision:
         return Poison(Samples(x, bases.y), index, facts, unmet)
 
 
+def dithered(x: Array, modality: Modality, dither: float, rng: np.random.Generator) -> Float[Array, "n ..."]:
+    """Where the descent of stored samples begins, in input units: at them, or a little beside them.
+
+    In digital silence the spectrum is 0, where its magnitude has no gradient: from there no step would ever lead away.
+    """
+    values = modality.values(x)
+    if not dither:
+        return values
+    noise = rng.standard_normal(values.shape, dtype=np.float32) * np.float32(dither * modality.step)
+    return np.clip(values + noise, modality.low, modality.high).astype(np.float32)
+
+
 def crafted(
     extractor: Extractor,
     x: Array,
+    begin: Float[Array, "n ..."],
     mu: Array,
     modality: Modality,
     steps: int,
@@ -101,7 +126,8 @@ def crafted(
         size = batch_of(extractor)
         for start in range(0, len(x), size):
             batch = torch.from_numpy(modality.values(x[start : start + size]))
-            moved, fact = descend(extractor, batch, torch.from_numpy(mu), beta, steps, lr, tolerance, modality)
+            first = torch.from_numpy(begin[start : start + size])
+            moved, fact = descend(extractor, batch, first, torch.from_numpy(mu), beta, steps, lr, tolerance, modality)
             done.append(modality.quantise(moved.numpy()))
             facts.append(fact)
             advance(len(batch))
@@ -122,13 +148,14 @@ def collide(
 
     x is in input units (0-255 for images, -1 to 1 for sounds) and is not changed.
     """
-    moved, _ = descend(extractor, x, target, beta, steps, lr, tolerance, modality)
+    moved, _ = descend(extractor, x, x, target, beta, steps, lr, tolerance, modality)
     return torch.from_numpy(modality.values(modality.quantise(moved.numpy())))
 
 
 def descend(
     extractor: Extractor,
     x: Float[Tensor, "n ..."],
+    begin: Float[Tensor, "n ..."],
     mu: Float[Tensor, " d"],
     beta: float,
     steps: int,
@@ -136,12 +163,12 @@ def descend(
     tolerance: float,
     modality: Modality,
 ) -> tuple[Float[Tensor, "n ..."], dict[str, Array]]:
-    """The descent of the docstring, before quantisation; facts: steps taken, converged, diverged.
+    """The descent of the docstring from `begin`, before quantisation; facts: steps taken, converged, diverged.
 
     A sample whose features are within `tolerance` of the way leaves the batch, and so does one whose objective
     or gradient is no longer finite: it goes back to where they last were. The rest get the time.
     """
-    delta, good, momentum = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)
+    delta, good, momentum = begin - x, torch.zeros_like(x), torch.zeros_like(x)
     taken = torch.full((len(x),), steps)
     converged, diverged = (torch.zeros(len(x), dtype=torch.bool) for _ in range(2))
     reach = tolerance * (extractor(x).detach() - mu).norm(dim=1)

@@ -141,10 +141,10 @@ def test_step_size_and_weight_of_the_noise_are_in_the_units_of_what_is_perturbed
         return resolve(Cell(attack="feature_collision", victim=victim, parameters=parameters)).parts["attack"].values
 
     image, audio = attack(IMAGES), attack(SOUNDS)
-    assert (image["lr"], image["beta"], image["tolerance"]) == (1.5, 1e-6, 0.02)
-    assert (audio["lr"], audio["beta"], audio["tolerance"]) == (2.5e-4, 3_000.0, 0.2)
+    assert (image["lr"], image["beta"], image["dither"]) == (1.5, 1e-6, 0.0)
+    assert (audio["lr"], audio["beta"], audio["dither"]) == (2.5e-4, 1_000.0, 2.0)
     assert attack(SOUNDS, lr=0.001)["lr"] == 0.001  # what is given comes first
-    assert {name for name in audio if audio[name] != image[name]} == {"lr", "beta", "tolerance"}
+    assert {name for name in audio if audio[name] != image[name]} == {"lr", "beta", "dither"}
 
 
 def test_the_head_learns_faster_on_the_smaller_features_of_sounds() -> None:

@@ -8,14 +8,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from molebench.attacks.feature_collision import FeatureCollision, collide, descend, log_gradient, unit, within
+from molebench.attacks.feature_collision import (
+    FeatureCollision,
+    collide,
+    descend,
+    dithered,
+    log_gradient,
+    unit,
+    within,
+)
 from molebench.attacks.noise import Noise, noisy
 from molebench.attacks.unperturbed import Unperturbed
 from molebench.collision import distances, ratios
 from molebench.datasets.photo_patches import PhotoPatches
 from molebench.errors import MolebenchError
 from molebench.nets import FrozenExtractor
-from molebench.types import IMAGE, Array, AttackView, Poison, Samples, violations
+from molebench.types import AUDIO, IMAGE, Array, AttackView, Poison, Samples, violations
 from molebench.workspace import Workspace
 
 Extractor = Callable[[Tensor], Tensor]
@@ -170,7 +178,7 @@ def test_a_converged_sample_leaves_the_batch() -> None:
 
     # half of the way to zero: 5 and 50 of grey value, at 3 a step and fewer later
     x = torch.tensor([10.0, 100.0]).reshape(2, 1, 1, 1).expand(2, 2, 2, 1).contiguous()
-    _, facts = descend(counting, x, torch.zeros(4), 0.0, 200, 3.0, 0.5, IMAGE)
+    _, facts = descend(counting, x, x, torch.zeros(4), 0.0, 200, 3.0, 0.5, IMAGE)
     early, late = facts["steps"].tolist()
     assert facts["converged"].tolist() == [True, True]
     assert 1 <= early < late < 200
@@ -180,10 +188,30 @@ def test_a_converged_sample_leaves_the_batch() -> None:
 
 def test_a_sample_that_is_done_is_left_where_it_was_done() -> None:
     x = torch.tensor([10.0, 100.0]).reshape(2, 1, 1, 1).expand(2, 2, 2, 1).contiguous()
-    both, _ = descend(identity, x, torch.zeros(4), 0.0, 200, 3.0, 0.5, IMAGE)
-    first, _ = descend(identity, x[:1], torch.zeros(4), 0.0, 200, 3.0, 0.5, IMAGE)
+    both, _ = descend(identity, x, x, torch.zeros(4), 0.0, 200, 3.0, 0.5, IMAGE)
+    first, _ = descend(identity, x[:1], x[:1], torch.zeros(4), 0.0, 200, 3.0, 0.5, IMAGE)
     assert torch.equal(both[:1], first)
     assert 0.0 < float(both[0].mean()) <= 5.0
+
+
+def test_where_the_gradient_vanishes_only_a_descent_that_starts_beside_the_sample_leads_away() -> None:
+    def loudness(x: Tensor) -> Tensor:
+        return x.abs()  # as a spectrum: at silence it has no gradient
+
+    silent, target = torch.zeros(1, 2), torch.full((2,), 5.0)
+    stuck, _ = descend(loudness, silent, silent, target, 0.0, 50, 1.0, 0.02, IMAGE)
+    led, _ = descend(loudness, silent, silent + 0.01, target, 0.0, 50, 1.0, 0.02, IMAGE)
+    assert stuck.tolist() == [[0.0, 0.0]]
+    assert led[0].tolist() == pytest.approx([5.0, 5.0], abs=0.2)
+
+
+def test_dither_begins_beside_each_sample_in_steps_of_what_can_be_stored(rng: np.random.Generator) -> None:
+    x = np.zeros((3, 10_000), np.int16)
+    assert not dithered(x, AUDIO, 0.0, rng).any()
+    begin = dithered(x, AUDIO, 2.0, rng)
+    assert begin.dtype == np.float32
+    assert begin.std() == pytest.approx(2 * 2.0**-15, rel=0.02)
+    assert np.abs(dithered(x + 32_767, AUDIO, 2.0, rng)).max() <= AUDIO.high  # the valid range holds
 
 
 def test_a_sample_already_at_the_target_has_converged_and_stays() -> None:
