@@ -12,9 +12,10 @@ from molebench.grid import Cell, resolve
 from molebench.pictures import of_cell
 from molebench.record import Record
 from molebench.runner import run
+from molebench.scenarios.active import ActiveLearner, split
 from molebench.stages import load_arrays
 from molebench.store import Store
-from molebench.types import AUDIO, Array
+from molebench.types import AUDIO, Array, Dataset, Samples
 from molebench.workspace import Workspace
 from tests.commands import one_line, typed
 
@@ -93,6 +94,28 @@ def samples(file: Path) -> Array:
     with wave.open(str(file)) as sound:
         assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, 16_000)
         return np.frombuffer(sound.readframes(sound.getnframes()), "<i2") * AUDIO.step
+
+
+# ------------------------------------------------------------------ few clips
+
+
+def recordings(*counts: int) -> Dataset:
+    """So many short clips of each class."""
+    y = np.repeat(np.arange(len(counts)), counts)
+    names = tuple(f"word{c}" for c in range(len(counts)))
+    return Dataset("few", {"train": Samples(np.zeros((len(y), 4), np.int16), y)}, names, AUDIO)
+
+
+def test_of_a_class_with_three_clips_one_is_in_the_pool_one_the_attackers_and_one_judges() -> None:
+    data = recordings(3, 100)
+    found = split(data, ActiveLearner("yamnet", seed_size=2, queries=2), seed=0)
+    kept = [data.splits["train"].y[part].tolist().count(0) for part in (found.pool, found.test1, found.test2)]
+    assert kept == [1, 1, 1]
+
+
+def test_a_class_with_two_clips_cannot_be_split_and_is_named() -> None:
+    with pytest.raises(MolebenchError, match="dataset few: of class word1 2 of 2 training samples would be used; pool"):
+        split(recordings(50, 2), ActiveLearner("yamnet", seed_size=2, queries=2), seed=0)
 
 
 # ------------------------------------------------------------------ what fits what
