@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from molebench.nets import FrozenExtractor
 from molebench.store import load_records
 from molebench.workspace import Workspace
 from tests.commands import SIZES, VICTIM, typed
@@ -72,8 +73,9 @@ def sweep(tmp_path: Path) -> tuple[str, ...]:
 
 
 def test_each_bad_defense_fails_its_own_cell_by_name_and_the_others_go_on(
-    fresh: Workspace, sweep: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    fresh: Workspace, sweep: tuple[str, ...], lite0: FrozenExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    del lite0  # fetched, for the sweep is offline
     monkeypatch.setenv("MOLEBENCH_HOOK_SECONDS", "3")
     monkeypatch.setenv("MOLEBENCH_PLUGINS", "")
     done = typed(fresh, *sweep)

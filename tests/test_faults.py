@@ -388,7 +388,9 @@ def test_damaged_stages_count_as_not_there(warm: Workspace, fresh: Workspace) ->
 # Interrupted and killed
 
 
-LONG = ("run", "--attack", "feature_collision", *TINY, "--set", "attack.steps=40", "--set", "attack.tolerance=0")
+# every phase takes a second or more, so that a signal arrives within it on a busy machine too
+SLOW = ("attack.steps=40", "attack.tolerance=0", "victim.query_batch=2")
+LONG = ("run", "--attack", "feature_collision", *TINY, *(word for size in SLOW for word in ("--set", size)))
 
 
 def sent(workspace: Workspace, phase: str, number: signal.Signals) -> subprocess.CompletedProcess[str]:

@@ -216,7 +216,7 @@ def test_dither_begins_beside_each_sample_in_steps_of_what_can_be_stored(rng: np
 
 def test_a_sample_already_at_the_target_has_converged_and_stays() -> None:
     x = torch.tensor([0.0, 50.0]).reshape(2, 1, 1, 1)
-    moved, facts = descend(identity, x, torch.zeros(1), 1e-6, 10, 1.0, 0.02, IMAGE)
+    moved, facts = descend(identity, x, x, torch.zeros(1), 1e-6, 10, 1.0, 0.02, IMAGE)
     assert float(moved[0]) == 0.0
     assert facts["converged"].tolist()[0] is True
     assert facts["diverged"].tolist() == [False, False]
@@ -235,11 +235,11 @@ def test_a_sample_whose_gradient_is_nan_keeps_its_value_and_disturbs_nobody() ->
     x[1, 0, 0, 0] = 7.0
     _, gap = log_gradient(blind_where_marked, x, torch.zeros_like(x), torch.zeros(4), 0.0)
     assert torch.isfinite(gap).all()  # the objective is finite; only its gradient is not
-    moved, facts = descend(blind_where_marked, x, torch.zeros(4), 0.0, 20, 1.5, 0.0, IMAGE)
+    moved, facts = descend(blind_where_marked, x, x, torch.zeros(4), 0.0, 20, 1.5, 0.0, IMAGE)
     assert facts["diverged"].tolist() == [False, True, False]
     assert facts["converged"].tolist() == [False, False, False]
     assert torch.equal(moved[1], x[1])
-    alone, _ = descend(identity, x[::2].contiguous(), torch.zeros(4), 0.0, 20, 1.5, 0.0, IMAGE)
+    alone, _ = descend(identity, x[::2].contiguous(), x[::2].contiguous(), torch.zeros(4), 0.0, 20, 1.5, 0.0, IMAGE)
     torch.testing.assert_close(moved[::2], alone)
     assert float((moved[0] - x[0]).abs().min()) > 5.0
 
@@ -251,17 +251,17 @@ def dark_is_nan(x: Tensor) -> Tensor:
 
 def test_a_sample_that_walks_into_nan_is_left_where_its_features_were_last_finite() -> None:
     x = torch.tensor([50.0, 200.0]).reshape(2, 1, 1, 1).expand(2, 2, 2, 1).contiguous()
-    moved, facts = descend(dark_is_nan, x, torch.zeros(4), 0.0, 30, 1.5, 0.0, IMAGE)
+    moved, facts = descend(dark_is_nan, x, x, torch.zeros(4), 0.0, 30, 1.5, 0.0, IMAGE)
     assert facts["diverged"].tolist() == [True, False]
     assert torch.isfinite(moved).all()
-    alone, _ = descend(identity, x[1:], torch.zeros(4), 0.0, 30, 1.5, 0.0, IMAGE)
+    alone, _ = descend(identity, x[1:], x[1:], torch.zeros(4), 0.0, 30, 1.5, 0.0, IMAGE)
     torch.testing.assert_close(moved[1:], alone)
     assert torch.isfinite(dark_is_nan(moved)).all()
 
 
 def test_a_last_step_into_nan_is_taken_back_too() -> None:
     x = torch.full((1, 2, 2, 1), 41.0)
-    moved, facts = descend(dark_is_nan, x, torch.zeros(4), 0.0, 1, 3.0, 0.0, IMAGE)  # its only step leads to 38
+    moved, facts = descend(dark_is_nan, x, x, torch.zeros(4), 0.0, 1, 3.0, 0.0, IMAGE)  # its only step leads to 38
     assert facts["diverged"].tolist() == [True]
     assert torch.isfinite(dark_is_nan(moved)).all()
 
