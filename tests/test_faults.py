@@ -405,6 +405,7 @@ def sent(workspace: Workspace, phase: str, number: signal.Signals) -> subprocess
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     ) as process:
         while set(folder.glob("*.lock")) <= before:  # a stage takes its lock, then computes
             assert process.poll() is None, process.communicate()[1]
