@@ -66,7 +66,7 @@ class MoleRecruitment:
         y, draws = view.base.y, by_pair(rng)
         moles, rho = select_all(view.scores, y, max(sizes)), percentiles(view.scores, y, self.percentile)
         updates = [
-            filled(moles[a, c, :n], (Pair(a, c, float(rho[a, c]), n),), n, y, k, draws(a, c, n))
+            filled(moles[a, c, :n], (Pair(a, c, float(rho[a, c]), n),), n, y, range(k), draws(a, c, n))
             for a, c in pairs_asked(self.attacked, self.confounding, self.pairs, view.classes)
             for n in sizes
         ]

@@ -62,15 +62,7 @@ class OptimizedMoles:
 
     def line(self) -> Line:
         """The line r."""
-        if self.r == "published":
-            return published(self.percentile)
-        try:
-            slope, intercept = (float(part) for part in self.r.split(","))
-        except ValueError:
-            slope = intercept = float("nan")
-        if not np.isfinite(slope + intercept):
-            raise MolebenchError(f"r={self.r!r}; expected published, or slope,intercept such as 0.77,0.10")
-        return Line(slope, intercept)
+        return published(self.percentile) if self.r == "published" else Line.of(self.r)
 
     def craft(self, view: RecruitView, rng: np.random.Generator) -> Recruitment:
         """One update with the moles of every chosen pair; none, and why, where no pair is confusable enough."""
@@ -95,4 +87,4 @@ class OptimizedMoles:
         check_pool(view, n)
         moles = [select_moles(scores, y, pair.attacked, pair.confounding, n) for pair in pairs] if n else []
         found = np.concatenate([*moles, np.zeros(0, dtype=np.int64)])
-        return Recruitment((filled(found, tuple(pairs), n, y, k, rng),))
+        return Recruitment((filled(found, tuple(pairs), n, y, range(k), rng),))

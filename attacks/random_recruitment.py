@@ -5,13 +5,16 @@ an attack it keeps that attack's random images and draws others for its moles on
 worst pair is the worst of as many: what is left of a difference is the moles' work. The papers have no such control.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from molebench.cards import Count, attack
+from molebench.errors import MolebenchError
 from molebench.moles import Pair
 from molebench.recruiting import by_pair, check_pool, pairs_asked, sizes_asked
+from molebench.tasks import Tasks
 from molebench.types import Array, ThreatModel
 from molebench.updates import Recruitment, RecruitView, Update, filled, order_of
 
@@ -19,7 +22,7 @@ from molebench.updates import Recruitment, RecruitView, Update, filled, order_of
 @attack(
     paper="molebench: the control that the paper lacks",
     threat=ThreatModel(may=frozenset({"recruit"}), knows=frozenset({"data"})),
-    scenarios=("offline",),
+    scenarios=("offline", "continual"),
     profiles={"tiny": {"n": 20}},
     cost="as mole_recruitment",
 )
@@ -27,7 +30,8 @@ from molebench.updates import Recruitment, RecruitView, Update, filled, order_of
 class RandomRecruitment:
     """attacked: the class whose change is reported; every class where not given. confounding: the class of the images
     that stand for moles; every other one where not given. pairs: all of these, or a list such as dog<cat,car<truck.
-    n: images of each class. sweep_n: sizes to try in place of n, such as 25,50,100,200.
+    n: images of each class (in continual learning, of each of a task's classes). sweep_n: sizes to try in place of n,
+    such as 25,50,100,200.
     """
 
     attacked: str = ""
@@ -38,6 +42,9 @@ class RandomRecruitment:
 
     def check(self, view: RecruitView) -> None:
         """Refuses what cannot be drawn."""
+        if view.tasks is not None:
+            check_tasks(view, self.n, any((self.attacked, self.confounding, self.sweep_n, self.pairs != "all")))
+            return
         pairs_asked(self.attacked, self.confounding, self.pairs, view.classes)
         check_pool(view, max(sizes_asked(self.n, self.sweep_n)))
 
@@ -47,14 +54,31 @@ class RandomRecruitment:
         if view.like is not None:
             return Recruitment(tuple(without_moles(u, view.base.y, draws(*order_of(u))) for u in view.like.updates))
         self.check(view)
+        if view.tasks is not None:
+            return Recruitment(tuple(of_tasks(view.tasks, view.base.y, self.n, rng)))
         k, none = len(view.classes), np.zeros(0, dtype=np.int64)
         return Recruitment(
             tuple(
-                filled(none, (Pair(a, c, float("nan"), n),), n, view.base.y, k, draws(a, c, n))
+                filled(none, (Pair(a, c, float("nan"), n),), n, view.base.y, range(k), draws(a, c, n))
                 for a, c in pairs_asked(self.attacked, self.confounding, self.pairs, view.classes)
                 for n in sizes_asked(self.n, self.sweep_n)
             )
         )
+
+
+def of_tasks(tasks: Tasks, labels: Array, n: int, rng: np.random.Generator) -> Iterator[Update]:
+    """For every task but the first, n random images of each of its classes."""
+    none = np.zeros(0, dtype=np.int64)
+    for t, draws in enumerate(rng.spawn(len(tasks))):
+        yield filled(none, (), n, labels, tasks.classes[t] if t else (), draws)
+
+
+def check_tasks(view: RecruitView, n: int, pairs_given: bool) -> None:
+    """Refuses, for a continual learner, pairs (it has none of its own) and more images than a class has."""
+    if pairs_given:
+        raise MolebenchError("random_recruitment has no pairs in the continual scenario; leave all but n out")
+    if n > view.sizes.min():
+        raise MolebenchError(f"n={n} images of every class; the smallest has {view.sizes.min()}: choose a smaller n")
 
 
 def without_moles(update: Update, labels: Array, rng: np.random.Generator) -> Update:

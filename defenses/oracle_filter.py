@@ -13,7 +13,7 @@ from molebench.hooks import View
 from molebench.types import Array
 
 
-@defense(paper="molebench: control", scenarios=("active", "offline"), sees=("ground_truth",), cost="none")
+@defense(paper="molebench: control", scenarios=("active", "offline", "continual"), sees=("ground_truth",), cost="none")
 @dataclass(frozen=True)
 class OracleFilter:
     """No parameters."""

@@ -21,7 +21,7 @@ from molebench.types import Array
 
 @defense(
     paper="molebench: control; the random baseline of Armory",
-    scenarios=("active", "offline"),
+    scenarios=("active", "offline", "continual"),
     sees=("labels", "dropped"),
     cost="a hash an item and query",
 )

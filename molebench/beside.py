@@ -10,7 +10,7 @@ from molebench.grid import Resolved, Sweep, resolve
 from molebench.models_table import models_table
 from molebench.not_run import available, why_not
 from molebench.pair_deltas import model
-from molebench.published import FACTS, Published, PublishedRow
+from molebench.published import EXPLAINED, Published, PublishedRow, meaning
 from molebench.record import MetricValue, Record
 from molebench.report import interval, known, number, over, paragraph, rendered, whole
 from molebench.runner import changed
@@ -291,9 +291,9 @@ def caption(published: Published) -> str:
 
 def legend(found: Sequence[Line], table: Published) -> Iterator[str]:
     """What the words mean."""
-    facts = [name for name in FACTS if any(line.metric == name for line in found)]
-    if facts:
-        yield "; ".join(f"{name}: {FACTS[name]}" for name in facts) + "."
+    there = {line.metric for line in found}
+    if said := [f"{name}: {meaning(name)}" for name in EXPLAINED if name in there]:
+        yield "; ".join(said) + "."
     if any("stale" in line.where for line in found):
         yield "stale: made by code that has been edited since; the sweep runs such a cell again."
     places = f"{table.decimals} decimal{'' if table.decimals == 1 else 's'}"

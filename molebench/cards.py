@@ -8,6 +8,7 @@ The fields of the dataclass are the parameters. A decorator sets one attribute, 
 it was given: there is no list of plug-ins anywhere; a file's name is the plug-in's name.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
@@ -19,13 +20,21 @@ from molebench.types import ThreatModel
 Made = TypeVar("Made", bound=Callable[..., Any])
 
 ANY = "any"  # modality of what takes its kind from the user's files
-UNRANKED = frozenset({"labels", "ground_truth"})  # of a card's `sees`: what no defense could know
+UNRANKED = frozenset({"labels", "ground_truth", "test_images"})  # what no defense, and no attack, could know
 
 Count = Annotated[int, Ge(1)]
 Whole = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Lt(1)]
+
+
+class Names(tuple[str, ...]):
+    """Words of a parameter that may also be any other bare name, of letters, digits, - and _, whatever the working
+    folder holds: a path has a dot or a slash."""
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str) and bool(re.fullmatch(r"[\w-]+", value))
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,14 @@ class UserPath:
     words: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class NamesPlugin:
+    """Marks a parameter that names another plug-in, whose parameters then are a part of the cell."""
+
+    kind: str
+
+
+ScorerName = Annotated[str, NamesPlugin("scorers")]
 Path = Annotated[str, UserPath()]
 WeightsPath = Annotated[str, UserPath(("imagenet", "random"))]
 AudioWeightsPath = Annotated[str, UserPath(("audioset", "random"))]

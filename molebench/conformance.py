@@ -115,7 +115,7 @@ def named(word: str) -> list[Plugin]:
         return [registry.find(places.kind_of(path), path.stem)]
     if kinds := registry.kinds_of(word):
         return [registry.find(kind, word) for kind in kinds]
-    raise unknown("plug-in", word, {n for kind in registry.KINDS for n in registry.files(kind)})
+    raise unknown("plug-in", word, {n for kind in registry.KINDS for n in registry.alike(kind, word)})
 
 
 def faults(path: Path | str, workspace: Workspace | None = None) -> list[str]:

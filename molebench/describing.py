@@ -20,7 +20,7 @@ def found(name: str) -> list[Plugin]:
     """The plug-ins of this name, of every kind."""
     if kinds := registry.kinds_of(name):
         return [registry.find(kind, name) for kind in kinds]
-    raise unknown("plug-in", name, {n for kind in registry.KINDS for n in registry.files(kind)})
+    raise unknown("plug-in", name, {n for kind in registry.KINDS for n in registry.alike(kind, name)})
 
 
 def cards(name: str) -> list[dict[str, Any]]:

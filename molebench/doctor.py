@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from molebench import provenance, registry
 from molebench.errors import MolebenchError
+from molebench.registry import Plugin
 from molebench.store import Store
 from molebench.workspace import Workspace
 
@@ -22,15 +23,16 @@ class Finding(NamedTuple):
 
 def examine(workspace: Workspace) -> Iterator[Finding]:
     """Every check, in order; none of them downloads anything."""
-    for library in ("torch", "torchvision", "timm", "soundfile"):
+    for library in ("torch", "torchvision", "timm", "open_clip", "soundfile"):
         yield _imports(library)
     yield Finding("threads", None, str(provenance.threads()))
     for name, folder in (("cache", workspace.cache), ("store", workspace.store)):
         yield _writes(name, folder)
         yield _room(name, folder)
     yield _data(workspace)
-    for extractor in registry.files("extractors"):
-        yield _weights(extractor, workspace)
+    for kind in ("extractors", "scorers"):
+        for name in registry.files(kind):
+            yield from _weights(registry.find(kind, name), workspace)
     npm = shutil.which("npm")
     yield Finding("npm", None, "on the PATH" if npm else "absent; a wheel that carries node is fetched when needed")
     yield Finding("network", None, "not used (offline)" if workspace.offline else "used for what is missing")
@@ -65,9 +67,11 @@ def _data(workspace: Workspace) -> Finding:
     return Finding("MOLEBENCH_DATA", True, f"{workspace.data}: {there}")
 
 
-def _weights(extractor: str, workspace: Workspace) -> Finding:
-    published = registry.find("extractors", extractor).parameters["weights"].default
-    kept = workspace.cache / "weights" / f"{extractor}-{published}.safetensors"
-    if kept.is_file():
-        return Finding(f"{extractor} weights", True, "in the cache")
-    return Finding(f"{extractor} weights", None, f"fetched on first use, or by: molebench data fetch {extractor}")
+def _weights(plugin: Plugin, workspace: Workspace) -> Iterator[Finding]:
+    published = [str(p.default) for p in plugin.parameters.values() if p.is_path]
+    kept = workspace.cache / "weights" / f"{'-'.join([plugin.name, *published])}.safetensors"
+    if published and kept.is_file():
+        yield Finding(f"{plugin.name} weights", True, "in the cache")
+    elif published:
+        get = f"fetched on first use, or by: molebench data fetch {plugin.name}"
+        yield Finding(f"{plugin.name} weights", None, get)

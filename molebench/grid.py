@@ -14,7 +14,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from molebench import registry
-from molebench.cards import ANY, Whole
+from molebench.cards import Whole
+from molebench.compatible import check_dataset, check_scenario
 from molebench.errors import MolebenchError, listed, unknown
 from molebench.published import Published, PublishedRow, Scalar
 from molebench.registry import Parameter, Plugin
@@ -68,7 +69,7 @@ class Resolved:
     """A cell with every name looked up and every parameter known."""
 
     cell: Cell
-    parts: dict[str, Part]  # dataset, attack, victim, extractor (where the victim has one)
+    parts: dict[str, Part]  # dataset, attack, victim; an extractor or a scorer where there is one
     defenses: tuple[Part, ...]
 
     @property
@@ -105,17 +106,13 @@ def resolve(cell: Cell) -> Resolved:
     attack = registry.find("attacks", cell.attack)
     dataset = registry.find("datasets", cell.dataset or str(victim.card.dataset))
     defenses = [registry.find("defenses", name) for name in cell.defenses]
-    scenario = victim.card.scenarios[0]
     for plugin in (attack, *defenses):
-        if scenario not in plugin.card.scenarios:
-            raise MolebenchError(
-                f"{plugin.kind} {plugin.name} acts in {' and '.join(plugin.card.scenarios)}; victim {victim.name} "
-                f"belongs to {scenario}: try {listed(fitting(plugin.card.scenarios)) or 'another victim'}"
-            )
+        check_scenario(plugin, victim)
+    check_dataset(victim, dataset)
     plugins = {"dataset": dataset, "attack": attack, "victim": victim}
     if name := getattr(victim.make, "keywords", {}).get("extractor"):
         plugins["extractor"] = registry.find("extractors", name)
-    check_modality(victim, dataset, dataset.card.modality)
+    plugins |= named_by(attack, cell, victim.card.modality)
     given = _by_part(cell.parameters, [*plugins, *cell.defenses])
 
     def part(plugin: Plugin, name: str) -> Part:
@@ -124,18 +121,14 @@ def resolve(cell: Cell) -> Resolved:
     return Resolved(cell, {r: part(p, r) for r, p in plugins.items()}, tuple(part(d, d.name) for d in defenses))
 
 
-def check_modality(victim: Plugin, dataset: Plugin, modality: str) -> None:
-    """Refuses a dataset of another modality than the victim's; one that takes its kind from files is asked later."""
-    if modality not in (ANY, wanted := victim.card.modality):
-        fit = [d for d in registry.files("datasets") if registry.find("datasets", d).card.modality in (ANY, wanted)]
-        raise MolebenchError(
-            f"victim {victim.name} takes {wanted}; dataset {dataset.name} is {modality}: try {listed(fit)}"
-        )
-
-
-def fitting(scenarios: tuple[str, ...]) -> list[str]:
-    """The victims of these scenarios."""
-    return [v for v in registry.files("victims") if registry.find("victims", v).card.scenarios[0] in scenarios]
+def named_by(attack: Plugin, cell: Cell, modality: str) -> dict[str, Plugin]:
+    """The plug-ins that an attack's parameters name, such as its scorer, by role."""
+    named = [p for p in attack.parameters.values() if p.names]
+    if not named:
+        return {}
+    given = {name.removeprefix("attack."): v for name, v in cell.parameters.items() if name.startswith("attack.")}
+    values = attack.resolve(given, cell.profile, modality)
+    return {p.names.rstrip("s"): registry.find(p.names, values[p.name]) for p in named}
 
 
 def _by_part(parameters: Mapping[str, Scalar], parts: list[str]) -> dict[str, dict[str, Scalar]]:
@@ -269,6 +262,8 @@ def applies(parameter: str, attack: str, victim: str) -> bool:
     """False only for an attack's or victim's parameter that this one does not have, but a sibling may."""
     part, _, name = parameter.partition(".")
     kinds = {"attack": ("attacks", attack), "victim": ("victims", victim)}
+    if part == "scorer":
+        return any(p.names == "scorers" for p in registry.find("attacks", attack).parameters.values())
     return part not in kinds or name in registry.find(*kinds[part]).parameters
 
 

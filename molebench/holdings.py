@@ -13,16 +13,17 @@ from molebench import registry
 from molebench.errors import unknown
 from molebench.grid import load_sweep, resolve
 from molebench.originals import Original
+from molebench.places import plain
 from molebench.registry import Plugin
 from molebench.stages import load_arrays
 from molebench.workspace import Workspace
 
-KINDS = {"datasets": "data", "extractors": "weights"}  # kind to its folder in the cache
+KINDS = {"datasets": "data", "extractors": "weights", "scorers": "weights"}  # kind to its folder in the cache
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A dataset or extractor to get, with every parameter."""
+    """A dataset, an extractor or a scorer to get, with every parameter."""
 
     plugin: Plugin
     values: dict[str, Any]
@@ -30,24 +31,21 @@ class Wanted:
     def get(self, workspace: Workspace) -> str:
         """Gets it, so that later runs need no connection, and says what it is."""
         loaded = self.plugin.build(self.values).load(workspace)
-        if self.plugin.kind == "extractor":
-            return f"{self.plugin.name}: weights from {loaded[1].source}, sha256 {loaded[1].sha256}"
+        if self.plugin.kind != "dataset":
+            weights = f"weights from {w.source}, sha256 {w.sha256}" if (w := loaded[1]) else "has no weights to get"
+            return f"{self.plugin.name}: {weights}"
         sizes = ", ".join(f"{split} {len(samples)}" for split, samples in loaded.splits.items())
         return f"{self.plugin.name}: {sizes}, {len(loaded.classes)} classes"
 
 
 def named(names: Iterable[str]) -> list[Wanted]:
-    """The datasets and extractors of these names, with their defaults."""
-    there = _there()
-    for name in (names := list(names)):
-        if name not in there:
-            raise unknown("dataset or extractor", name, there)
-    plugins = [registry.find(there[name], name) for name in names]
+    """The datasets, extractors and scorers of these names, with their defaults."""
+    plugins = [registry.find(_kind(name), name) for name in names]
     return [Wanted(plugin, plugin.resolve({}, "small")) for plugin in plugins]
 
 
 def needed(sweep: Path) -> list[Wanted]:
-    """Every dataset and extractor of a sweep's cells, each once."""
+    """Every dataset, extractor and scorer of a sweep's cells, each once."""
     found: dict[str, Wanted] = {}
     for cell in load_sweep(sweep).cells():
         for part in resolve(cell).parts.values():
@@ -65,22 +63,22 @@ class Checked(NamedTuple):
 
 
 def examined(names: Sequence[str], workspace: Workspace) -> Iterator[Checked]:
-    """Every published file and converted one of these datasets and extractors; of all where none is named."""
+    """Every published file and converted one of these datasets, extractors and scorers; of all where none is named."""
     there = _there()
-    for name in names:
-        if name not in there:
-            raise unknown("dataset or extractor", name, there)
-    for name in dict.fromkeys(names) or there:
+    wanted = [plain(_kind(name), name) for name in names]
+    for name in dict.fromkeys(wanted) or there:
         kept = [f for f in _kept(there[name], workspace) if _owner(f, there) == name]
         yield from (_converted(file, name) for file in kept)
-        if names and not kept and there[name] == "datasets" and not _originals(name):
+        known = _originals(name) if there[name] == "datasets" else _weighted(there[name], name)
+        if names and not kept and not known:
             yield Checked(name, "note", "nothing to check: no published checksum is known, and nothing is converted")
         if there[name] == "datasets":
             yield from (c for original in _originals(name) for c in _original(original, bool(kept), workspace))
-        elif not kept:
+        elif known and not kept:
             yield Checked(f"{name} weights", "absent", f"molebench data fetch {name}")
     if not names:
-        strays = [f for kind in KINDS for f in _kept(kind, workspace) if _owner(f, there) not in there]
+        folders = {folder: kind for kind, folder in KINDS.items()}  # of the kinds that share one, one
+        strays = [f for kind in folders.values() for f in _kept(kind, workspace) if _owner(f, there) not in there]
         yield from (_converted(file, "") for file in strays)
 
 
@@ -90,8 +88,20 @@ def _originals(dataset: str) -> Sequence[Original]:
     return found
 
 
+def _weighted(kind: str, name: str) -> bool:
+    """Whether a plug-in has weights of its own: a parameter that may be the path of some."""
+    return any(parameter.is_path for parameter in registry.find(kind, name).parameters.values())
+
+
+def _kind(name: str) -> str:
+    """Whether this is a dataset, an extractor or a scorer; refused where it is none of them."""
+    if not (kinds := [kind for kind in KINDS if registry.has(kind, name)]):
+        raise unknown("dataset, extractor or scorer", name, [n for kind in KINDS for n in registry.alike(kind, name)])
+    return kinds[-1]
+
+
 def _there() -> dict[str, str]:
-    """Every dataset and extractor, to its kind."""
+    """Every dataset, extractor and scorer, to its kind."""
     return {name: kind for kind in KINDS for name in registry.files(kind)}
 
 

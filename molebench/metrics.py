@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Int
 from molebench.stats import percentile_interval, resamples
 from molebench.types import Array
 
+MOST_DROPPED = 0.10  # accuracy of a class before, up to which its relative change says nothing
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -27,6 +29,9 @@ class Metric:
 DEFINITIONS = {
     "delta_total": "points of accuracy, poisoned - clean, all test items",
     "delta_a": "points of accuracy of the attacked class, after - before",
+    "delta_a_rel": "percent that attacked classes gain of their accuracy, median over those above 10 % without attack",
+    "delta_total_rel": "percent that classes gain of their accuracy, mean over those above 10 % without attack",
+    "delta_total_rel_of_means": "percent that the mean over all classes gains of itself (the authors' released code)",
     "delta_confounding": "points of accuracy of the confounding class",
     "delta_other": "points, mean over the classes that are neither attacked nor confounding",
     "max_delta_a": "points, the attacked class that loses most, over pairs (over classes where none is targeted)",
@@ -40,8 +45,8 @@ DEFINITIONS = {
     "mean_delta_other": "points, mean over updates and the classes in none of their pairs",
     "max_rho": "largest rho of a pair: a percentile of P(y = attacked | x) over the confounding class's pool",
     "mean_rho": "mean rho over pairs",
-    "n_pairs": "pairs of an attacked and a confounding class",
-    "n_attacked": "classes attacked",
+    "n_pairs": "pairs of an attacked and a confounding class (continual: attacked classes above 10 % without attack)",
+    "n_attacked": "classes attacked (continual: those above 10 % without attack)",
     "r_slope": "slope of the line from rho to the mean score of the mole set that hurts most",
     "r_intercept": "intercept of that line",
     "r_squared": "share of the variance that this line explains",
@@ -49,6 +54,8 @@ DEFINITIONS = {
     "accuracy_clean": "share of test items right: clean, undefended",
     "accuracy_poisoned": "share right: poisoned, undefended",
     "accuracy_control": "share right: the attack's control instead of the attack",
+    "average_incremental_accuracy": "share right of all classes seen, mean over tasks: clean, undefended",
+    "forgetting": "accuracy on a task's items, best before the last task - after it, mean over tasks but the last",
     "accuracy_seed_only": "share right with the seed labels alone: the floor",
     "success_rate": "poisons among the labels bought / min(labels bought, poisons)",
     "random_success_rate": "max(poisons, queries) / (clean pool - seed labels): what chance would buy",
@@ -56,7 +63,7 @@ DEFINITIONS = {
     "psnr": "dB, peak signal-to-noise ratio of the poisons, mean over poisons",
     "snr": "dB, signal-to-noise ratio of the poisons (norm of the original to norm of the noise), mean over poisons",
     "success_rate_defended": "the same, behind the defense",
-    "recovery": "share of the undefended drop that the defense takes back: 1 is all (offline: of attacked classes)",
+    "recovery": "share of the undefended drop that the defense takes back: 1 is all (of attacked classes, if any)",
     "filter_precision": "poisons among what filters remove, at the first screening, each purchase and training",
     "filter_recall": "share of the poisons judged that are removed, over the same judgements",
     "filter_auroc": "chance that a filter's score ranks a poison above a clean item, mean over judgements",
@@ -67,6 +74,7 @@ DEFINITIONS = {
 SUFFIXES = {
     "_vs_control": ", with the control's arm for the clean one",
     "_control": ", of the control's arm",
+    "_poisoned": ", of the attack's arm",
     "_defended_own": ", both arms defended",
     "_defended": ", the poisoned arm defended, the clean one not",
 }
@@ -179,6 +187,12 @@ def filter_rates(filtered: Array) -> dict[str, float]:
     if np.isfinite(auroc).any():
         found["filter_auroc"] = float(np.nanmean(auroc))
     return {name: float(value) for name, value in found.items()}
+
+
+def of_a_defense(seconds: tuple[float, float], mib: tuple[float, float], filtered: Array) -> dict[str, Metric]:
+    """What a defense costs, (defended, undefended), and how well its filters judge."""
+    ratios = {"time_ratio": seconds[0] / max(seconds[1], 1e-9), "memory_ratio": mib[0] / max(mib[1], 1e-9)}
+    return {name: count(name, value) for name, value in (ratios | filter_rates(filtered)).items()}
 
 
 def judgements(filtered: Array) -> dict[str, Array]:

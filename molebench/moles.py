@@ -18,7 +18,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge, Le
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from molebench.errors import MolebenchError
 from molebench.types import Array
@@ -37,6 +37,17 @@ class Line(NamedTuple):
     def __call__(self, rho: float) -> float:
         """The mean score that the best mole set should have."""
         return self.slope * rho + self.intercept
+
+    @classmethod
+    def of(cls, text: str) -> "Line":
+        """'0.77,0.10' as a line; MolebenchError where it is none."""
+        try:
+            slope, intercept = (float(part) for part in text.split(","))
+        except ValueError:
+            slope = intercept = float("nan")
+        if not np.isfinite(slope + intercept):
+            raise MolebenchError(f"r={text!r}; expected published, or slope,intercept such as 0.77,0.10")
+        return cls(slope, intercept)
 
 
 PUBLISHED = {99: Line(0.765, 0.101), 97: Line(0.840, 0.313), 95: Line(1.122, 0.349)}
@@ -119,15 +130,18 @@ def plan_pairs(
     min_units: int = 1,
     protocol: Protocol = "paper",
     overlap: bool = False,
+    allowed: Bool[Array, "k k"] | None = None,
 ) -> tuple[list[Pair], int]:
     """The pairs to compound, each with its rho and N, and their common size: a multiple of `unit`.
 
     r: the line for N; the published one of this percentile where not given. overlap: a class may be in several pairs,
-    but confounding in one only, so that the update stays class-balanced. No pair at all gives ([], 0).
+    but confounding in one only, so that the update stays class-balanced. allowed: [attacked, confounding], pairs to
+    choose from; all where not given. No pair at all gives ([], 0).
     """
     check_scores(scores, labels)
     line = published(percentile) if r is None else r
-    chosen = greedy(percentiles(scores, labels, percentile), rho_min, overlap)
+    every = percentiles(scores, labels, percentile)
+    chosen = greedy(every if allowed is None else np.where(allowed, every, np.nan), rho_min, overlap)
     pairs = []
     for a, c, rho in chosen:
         n = best_size(scores[labels == c, a], line(rho), protocol)

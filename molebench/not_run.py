@@ -5,6 +5,7 @@ from pathlib import Path
 
 from molebench import registry
 from molebench.grid import Cell, Sweep, resolve
+from molebench.places import plain
 from molebench.published import Published, PublishedRow
 from molebench.store import Store
 from molebench.workspace import Workspace
@@ -12,13 +13,14 @@ from molebench.workspace import Workspace
 
 def available(row: PublishedRow) -> list[str]:
     """The datasets of ours on which this version could run a row."""
-    there = registry.files("datasets") if row.victim in registry.files("victims") else {}
-    return [name for name in row.ours if name in there]
+    if not registry.has("victims", row.victim):
+        return []
+    return [name for name in row.ours if registry.has("datasets", name)]
 
 
 def why_not(sweep: Sweep, table: Published, row: PublishedRow, file: Path, workspace: Workspace) -> str:
     """The reason, and what to type."""
-    if row.victim not in registry.files("victims"):
+    if not registry.has("victims", row.victim):
         return f"no victim {row.victim} in this version" + (f" ({row.note})" if row.note else "")
     if not (there := available(row)):
         return f"no dataset {' or '.join(row.ours)} in this version"
@@ -48,8 +50,8 @@ def is_here(dataset: str, workspace: Workspace) -> bool:
     """Whether a dataset's files are on this machine: the user's, or fetched before."""
     files = [name for name in registry.find("datasets", dataset).card.needs if " " not in name]
     folders = (workspace.data, workspace.cache / "downloads")
-    kept = any((workspace.cache / "data").glob(f"{dataset}-*.safetensors"))
-    return kept or all(any((folder / name).is_file() for folder in folders) for name in files)
+    kept = any((workspace.cache / "data").glob(f"{plain('datasets', dataset)}-*.safetensors"))
+    return kept or all(any((folder / name).exists() for folder in folders) for name in files)
 
 
 def command(cell: Cell) -> str:

@@ -89,6 +89,7 @@ class ConvolutionalLearner:
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             schedule="step",
+            milestones=(self.epochs / 2, 3 * self.epochs / 4),
             augment=augments(self.augment, shape),
         )
 

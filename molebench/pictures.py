@@ -6,9 +6,10 @@
     queries.png, queries.pdf     accuracy and poisons by labels bought
     heatmaps, sizes, quality     of an offline cell: Delta by pair, by N and by score (.png and .pdf)
     confusion.png, moles.png     of its worst update: confusions before and after, and its moles (images only)
+    tasks, task_matrix, classes  of a continual cell: accuracy after each task, and attacked classes (.png and .pdf)
 
-What several seeds show together is in <store>/groups/<group>/: queries, heatmaps, sizes and quality. What the cells of
-a sweep show together is in <store>/sweeps/<name>/: fit, and tradeoff where attack.beta varies.
+What several seeds show together is in <store>/groups/<group>/: queries, heatmaps, sizes, quality, tasks, task_matrix.
+What the cells of a sweep show together is in <store>/sweeps/<name>/: fit, and tradeoff where attack.beta varies.
 
 The same record gives the same bytes. A picture names the records it shows (sha256, in the PNG's text), so only what
 is missing or shows other records is drawn. No picture is worth a result, and no sound: what cannot be made is one
@@ -19,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molebench import curves, drawing, fit_curve, mole_pictures, report, sound_pictures, tradeoff
+from molebench import continual_pictures, curves, drawing, fit_curve, mole_pictures, report, sound_pictures, tradeoff
 from molebench.progress import say
 from molebench.record import Record
 from molebench.stages import Arrays, key
@@ -31,20 +32,27 @@ if TYPE_CHECKING:
 
 Maker = Callable[[], "Figure | None"]
 
-VECTORS = ("queries", "heatmaps", "sizes", "quality", "fit", "tradeoff")  # pictures for print, also as PDF
+# pictures for print, also as PDF
+VECTORS = ("queries", "heatmaps", "sizes", "quality", "fit", "tradeoff", "tasks", "task_matrix", "classes")
 
 
 def of_cell(record: Record, store: Store) -> list[Path]:
     """Draws what a cell lacks, and writes its sounds; returns its pictures, and the folder of its sounds."""
     folder = store.cell(record.key)
-    makers: dict[str, Maker] = {
+    return drawn(folder, [record], of_one(record, folder) | of_several([record])) + heard(folder, record)
+
+
+def of_one(record: Record, folder: Path) -> dict[str, Maker]:
+    """The pictures that can be made of a cell alone."""
+    if record.scenario == "continual":
+        return {"classes": lambda: continual_pictures.classes(record, arm_words([record]))}
+    return {
         "collisions": lambda: collisions(record, load_illustration(folder)),
         "spectrograms": lambda: sound_pictures.spectrograms(record, load_illustration(folder)),
         "features": lambda: features(record, load_illustration(folder)),
         "moles": lambda: mole_pictures.moles(record, load_illustration(folder)),
         "confusion": lambda: mole_pictures.confusion(record),
     }
-    return drawn(folder, [record], makers | of_several([record])) + heard(folder, record)
 
 
 def of_seeds(records: Sequence[Record], store: Store) -> list[Path]:
@@ -66,6 +74,11 @@ def of_sweep(name: str, records: Sequence[Record], store: Store) -> list[Path]:
 
 def of_several(records: Sequence[Record]) -> dict[str, Maker]:
     """The pictures that can be made of a cell alone, and of its seeds together."""
+    if records[0].scenario == "continual":
+        return {
+            "tasks": lambda: continual_pictures.tasks(records, arm_words(records)),
+            "task_matrix": lambda: continual_pictures.matrix(records),
+        }
     return {
         "queries": lambda: queries(records),
         "heatmaps": lambda: mole_pictures.heatmaps(records),

@@ -19,6 +19,7 @@ from molebench.errors import MolebenchError
 
 KINDS = ("attacks", "victims", "defenses", "datasets", "scorers", "extractors")
 VARIABLE = "MOLEBENCH_PLUGINS"
+SPLIT = "split:"  # before a dataset's name: the same plug-in, its classes come in tasks
 GROUP = "molebench."  # entry points: molebench.attacks, molebench.victims, ...
 
 
@@ -55,12 +56,17 @@ def places(kind: str) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for place in (*ours(kind), *installed(kind), *given(kind)):
         there = found.setdefault(place.name, place)
-        if there.path.resolve() != place.path.resolve():
+        if there is not place and there.path.resolve() != place.path.resolve():
             raise MolebenchError(
                 f"{kind.rstrip('s')} {place.name} of {place.shown} has a taken name: it is {there.shown}; "
                 "rename one of them"
             )
     return dict(sorted(found.items()))
+
+
+def plain(kind: str, name: str) -> str:
+    """The name of the file behind a name: a dataset's is the same with and without `split:`."""
+    return name.removeprefix(SPLIT) if kind == "datasets" else name
 
 
 def folders(kind: str) -> list[Path]:

@@ -11,7 +11,6 @@ Reference: Wisdom, Gokhale, Xiao, Yang, "Mole Recruitment", arXiv:2303.17080, se
 16); Steiner et al., "How to train your ViT?", TMLR 2022, for the weights.
 """
 
-import os
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -25,12 +24,10 @@ from torch import Tensor, nn
 
 from molebench.cards import Count, NonNegative, Positive, WeightsPath, Whole
 from molebench.classifiers import Shape
-from molebench.downloads import TIMEOUT, DownloadFailed, download
-from molebench.errors import first_line
+from molebench.hub import HubFile
 from molebench.offline_learners import Augment, Evaluation, TransformerLearner
-from molebench.progress import Progress, silent
-from molebench.sources import SourceFailed
-from molebench.weights import Recipe, State, Unreadable, Weights
+from molebench.tensor_files import safetensors
+from molebench.weights import Recipe, State, Weights
 from molebench.workspace import Workspace
 
 FILE = "model.safetensors"
@@ -108,52 +105,9 @@ def published(model: str) -> Recipe:
         f"Give a file: --set victim.weights=PATH to {FILE} of huggingface.co/timm/{model}, or put it into "
         f"MOLEBENCH_DATA as {name}; --set victim.weights=random runs without, and is never ranked"
     )
-    return Recipe(model, (name,), (HubFile(f"timm/{model}", FILE),), read, hint)
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A large file of a Hugging Face repository; its sha256 is what the hub states beside it."""
-
-    repository: str
-    file: str
-
-    @property
-    def label(self) -> str:
-        """What a user knows it by."""
-        return f"Hugging Face {self.repository}"
-
-    def fetch(self, target: Path, progress: Progress = silent) -> None:
-        """Writes the checked file to `target`, or raises SourceFailed."""
-        hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-        url = f"{hub}/{self.repository}/resolve/main/{self.file}"
-        try:
-            download(url, f"sha256:{stated(url)}", target, progress)
-        except DownloadFailed as error:
-            raise SourceFailed(str(error)) from error
-
-
-def stated(url: str) -> str:
-    """The sha256 that the hub states for a file."""
-    import requests
-
-    try:
-        answer = requests.head(url, timeout=TIMEOUT)  # the hub's own answer; the file is elsewhere
-    except requests.RequestException as error:
-        raise SourceFailed(first_line(error)) from error
-    digest = answer.headers.get("X-Linked-ETag", "").strip('"')
-    if answer.status_code >= 400 or len(digest) != 64:
-        raise SourceFailed(f"{answer.status_code} {answer.reason}, and no sha256 of the file")
-    return digest
+    return Recipe(model, (name,), (HubFile(f"timm/{model}", FILE),), read, hint, kind="victim")
 
 
 def read(path: Path) -> State:
     """timm's state dict from a safetensors file, in float32, less the classifier."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = [name for name in sorted(file.keys()) if not name.startswith(HEADS)]
-            return {name: file.get_tensor(name).float().numpy() for name in names}
-    except (OSError, SafetensorError) as error:
-        raise Unreadable(f"not a readable safetensors file ({first_line(error)})") from error
+    return {name: value.float().numpy() for name, value in safetensors(path, without=HEADS).items()}

@@ -40,6 +40,7 @@ FACTS = {
     **OF_PAIRS_ALONE,
     **{f"rho_{i}": f"rho of the pair that is chosen as number {i}" for i in range(1, MOST_PAIRS + 1)},
 }
+EXPLAINED = (*FACTS, "delta_a_rel", "delta_total_rel", "n_attacked", "n_pairs")  # in a report's legend
 Scalar = bool | int | float | str | None
 Text = Annotated[str, Field(min_length=1)]
 Digits = Annotated[int, Field(ge=0, le=9)]

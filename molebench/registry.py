@@ -14,7 +14,7 @@ import sys
 import traceback
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +29,8 @@ if typing.TYPE_CHECKING:
     from molebench.cards import Card, UserPath
 
 KINDS = places.KINDS
+IN_TASKS = """Split: its classes come in tasks, which a continual victim learns one after another; into how many they
+are split is a parameter of the victim, victim.tasks."""
 
 
 def files(kind: str) -> dict[str, Path]:
@@ -36,12 +38,23 @@ def files(kind: str) -> dict[str, Path]:
     return {name: place.path for name, place in places.places(kind).items()}
 
 
+def has(kind: str, name: str) -> bool:
+    """Whether there is a plug-in of this name; a dataset may be named with `split:` too."""
+    return places.plain(kind, name) in places.places(kind)
+
+
 def place(kind: str, name: str) -> Place:
     """Where a plug-in is, or an error that names the nearest one."""
-    there = places.places(kind)
-    if name not in there:
-        raise unknown(kind.rstrip("s"), name, there)
-    return there[name]
+    there, own_name = places.places(kind), places.plain(kind, name)
+    if own_name not in there:
+        raise unknown(kind.rstrip("s"), name, alike(kind, name))
+    return there[own_name]
+
+
+def alike(kind: str, name: str) -> list[str]:
+    """Every name of this kind, spelt as this one: with `split:` where it has that."""
+    before = name.removesuffix(places.plain(kind, name))
+    return [f"{before}{each}" for each in files(kind)]
 
 
 def summaries(kind: str) -> dict[str, str]:
@@ -59,7 +72,7 @@ def bibtex(kind: str, name: str) -> str:
 
 def kinds_of(name: str) -> list[str]:
     """The kinds that have a plug-in of this name (a name may be taken once in each)."""
-    return [kind for kind in KINDS if name in places.places(kind)]
+    return [kind for kind in KINDS if has(kind, name)]
 
 
 def provenance(kind: str, name: str) -> tuple[str, str]:
@@ -95,6 +108,14 @@ class Parameter:
         return bool(self._path_marks)
 
     @property
+    def names(self) -> str:
+        """The kind of plug-in that it names; '' where it names none."""
+        from molebench.cards import NamesPlugin
+
+        marks = getattr(self.annotation, "__metadata__", ())
+        return next((m.kind for m in marks if isinstance(m, NamesPlugin)), "")
+
+    @property
     def words(self) -> tuple[str, ...]:
         """What a path parameter may say instead of a path."""
         return self._path_marks[0].words if self._path_marks else ()
@@ -124,21 +145,31 @@ class Plugin:
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """The fields of the dataclass that a user may set, in order."""
+        """The fields of the dataclass that a user may set, in order; a field that is a dataclass gives its own."""
+        found: dict[str, Parameter] = {}
+        for f, hint in self.fields:
+            doc = str(self.made.__doc__)
+            mine = settable(hint, f.default) if is_dataclass(hint) else [(f.name, hint, f.default, doc)]
+            found |= {name: Parameter(name, kind, value, _meaning(text, name)) for name, kind, value, text in mine}
+        return found
+
+    @property
+    def made(self) -> Any:
+        """The dataclass behind a partial of it."""
+        return self.make.func if isinstance(self.make, functools.partial) else self.make
+
+    @property
+    def fields(self) -> list[tuple[Any, Any]]:
+        """Every field that its maker leaves open, with its annotation."""
         fixed = self.make.keywords if isinstance(self.make, functools.partial) else {}
-        made = self.make.func if fixed else self.make
         try:
-            hints, there = typing.get_type_hints(made, include_extras=True), fields(made)
+            hints, there = typing.get_type_hints(self.made, include_extras=True), fields(self.made)
         except (NameError, TypeError, AttributeError) as error:
             raise MolebenchError(
-                f"{self.place.shown}: {getattr(made, '__name__', made)} must be a dataclass whose annotations can be "
-                f"read ({error}); write @dataclass(frozen=True) and import what its fields name"
+                f"{self.place.shown}: {getattr(self.made, '__name__', self.made)} must be a dataclass whose "
+                f"annotations can be read ({error}); write @dataclass(frozen=True) and import what its fields name"
             ) from error
-        return {
-            f.name: Parameter(f.name, hints[f.name], f.default, _meaning(made.__doc__ or "", f.name))
-            for f in there
-            if f.name not in fixed
-        }
+        return [(f, hints[f.name]) for f in there if f.name not in fixed]
 
     def resolve(self, given: Mapping[str, Any], profile: str, modality: str = "image") -> dict[str, Any]:
         """Every parameter's value: the default, the modality's, then the profile's size, then what was given."""
@@ -157,13 +188,26 @@ class Plugin:
 
     def build(self, values: Mapping[str, Any]) -> Any:
         """The component, from checked values of every parameter."""
-        return self.make(**values)
+        own, made = dict(values), {}
+        for f, hint in self.fields:
+            if is_dataclass(hint):
+                part: Any = hint
+                made[f.name] = part(**{inner.name: own.pop(inner.name) for inner in fields(part)})
+        return self.make(**own, **made)
+
+
+def settable(part: Any, default: Any) -> list[tuple[str, Any, Any, str]]:
+    """Name, annotation, default and documentation of each field of a part; the default part says the defaults."""
+    hints = typing.get_type_hints(part, include_extras=True)
+    usual = {f.name: f.default if default is MISSING else getattr(default, f.name) for f in fields(part)}
+    return [(name, hints[name], value, str(part.__doc__)) for name, value in usual.items()]
 
 
 def find(kind: str, name: str) -> Plugin:
     """Imports the file of a plug-in and returns the one object in it that carries a card of this kind."""
     where = place(kind, name)
-    doc, module = where.docstring, loaded(where)
+    doc = where.docstring if name == where.name else f"{where.docstring}\n\n{IN_TASKS}"
+    module = loaded(where)
     singular = kind.rstrip("s")
     made = [getattr(module, where.attribute, None)] if where.attribute else list(own(module))
     carded = [v for v in made if getattr(getattr(v, "card", None), "kind", None) == singular]
@@ -176,11 +220,16 @@ def find(kind: str, name: str) -> Plugin:
 
 def own(module: ModuleType) -> Iterator[Any]:
     """The objects of a module that carry a card, those that it imports from elsewhere left out."""
-    tree = places.parsed(Path(str(module.__file__)))
-    borrowed = {a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+    borrowed = imported(places.parsed(Path(str(module.__file__))))
     for name, value in vars(module).items():
         if name not in borrowed and "card" in getattr(value, "__dict__", {}):
             yield value
+
+
+@functools.lru_cache(maxsize=256)
+def imported(tree: ast.Module) -> frozenset[str]:
+    """The names that a file takes from others."""
+    return frozenset(a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names)
 
 
 def loaded(where: Place) -> ModuleType:

@@ -19,6 +19,9 @@ FIRST = (
     "delta_confounding",
     "delta_other",
     "delta_total",
+    "delta_a_rel",
+    "delta_total_rel",
+    "delta_total_rel_of_means",
     "max_delta_a",
     "max_mean_delta_a",
     "p95_delta_a",
@@ -32,10 +35,16 @@ FIRST = (
     "mean_delta_a_control",
     "max_delta_total_control",
     "max_mean_delta_total_control",
+    "delta_a_rel_control",
+    "delta_total_rel_control",
+    "delta_total_rel_of_means_control",
     "delta_a_control",
     "delta_a_vs_control",
     "delta_total_vs_control",
+    "delta_a_rel_vs_control",
+    "delta_total_rel_vs_control",
     "n_pairs",
+    "n_attacked",
     "max_rho",
     "mean_rho",
     "r_slope",
@@ -45,6 +54,10 @@ FIRST = (
     "accuracy_clean",
     "accuracy_poisoned",
     "accuracy_control",
+    "average_incremental_accuracy",
+    "forgetting",
+    "forgetting_poisoned",
+    "forgetting_control",
     "accuracy_seed_only",
     "success_rate",
     "random_success_rate",
@@ -57,6 +70,10 @@ FIRST = (
     "mean_delta_a_defended_own",
     "delta_total_defended",
     "delta_total_defended_own",
+    "delta_a_rel_defended",
+    "delta_a_rel_defended_own",
+    "delta_total_rel_defended",
+    "delta_total_rel_defended_own",
     "success_rate_defended",
     "clean_cost",
     "recovery",
@@ -209,8 +226,15 @@ def edited(record: Record) -> list[str]:
     from molebench import registry
 
     ours = [part for part in record.components if part.origin == "molebench"]
-    now = [registry.code_sha256(f"molebench.{part.kind}s.{part.name}") for part in ours]
+    now = [registry.code_sha256(module_of(f"{part.kind}s", part.name)) for part in ours]
     return [f"{part.kind} {part.name}" for part, sha in zip(ours, now, strict=True) if sha != part.code_sha256]
+
+
+def module_of(kind: str, name: str) -> str:
+    """The module of a component of ours."""
+    from molebench import places
+
+    return f"molebench.{kind}.{places.plain(kind, name)}"
 
 
 def departures(cell: dict[str, Any]) -> str:
@@ -219,7 +243,7 @@ def departures(cell: dict[str, Any]) -> str:
 
     found, modality = [], modality_of(cell)
     for role, kind, part in parts(cell):
-        if part["name"] in registry.files(kind):
+        if registry.has(kind, part["name"]):
             plugin = registry.find(kind, part["name"])
             required = any(p.required for p in plugin.parameters.values())
             usual = {} if required else plugin.resolve({}, str(cell["profile"]), modality)
@@ -237,7 +261,8 @@ def modality_of(cell: dict[str, Any]) -> str:
 
 def parts(cell: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """What a user can set of a cell: the name to set it by, its kind, and its name and parameters."""
-    yield from ((role, f"{role}s", cell[role]) for role in ("dataset", "attack", "victim", "extractor") if role in cell)
+    roles = ("dataset", "attack", "victim", "extractor", "scorer")
+    yield from ((role, f"{role}s", cell[role]) for role in roles if role in cell)
     yield from ((defense["name"], "defenses", defense) for defense in cell["defenses"])
 
 

@@ -1,7 +1,7 @@
 """From a cell to its record: look up, load, hand to the scenario, judge, write. One process, one cell at a time."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +11,9 @@ import torch
 
 from molebench import provenance, registry
 from molebench.cards import UNRANKED
+from molebench.compatible import check_modality
 from molebench.errors import DISK, CellFailed, MolebenchError, blamed, cannot_write, listed
-from molebench.grid import Cell, Part, Resolved, check_modality, resolve
+from molebench.grid import Cell, Part, Resolved, resolve
 from molebench.hooks import Pipeline
 from molebench.predictions import Writing, poison_arrays
 from molebench.progress import say
@@ -26,6 +27,7 @@ from molebench.record import (
     Record,
     WeightsRecord,
 )
+from molebench.released import Faults
 from molebench.stages import Stages
 from molebench.store import Store
 from molebench.trial import Actor, Outcome, Trial, fact_summary
@@ -82,7 +84,8 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
         trial = prepared(resolved, workspace, stages, dataset, victim, extractor, weights)
         scenario = importlib.import_module(f"molebench.scenarios.{resolved.scenario}")
         outcome: Outcome = scenario.play(trial)
-        record = assembled(resolved, dataset, weights, outcome, stages, started)
+        used = [each for each in (weights, trial.scorer_weights) if each]
+        record = assembled(resolved, dataset, used, outcome, stages, started)
     if store.get(resolved.key):
         store.supersede(resolved.key)  # made by other code; kept until there is something to put in its place
     writing = Writing(store, resolved.key, outcome, dataset.classes)
@@ -160,7 +163,7 @@ def prepared(
             tuple((d.name, made(d)) for d in resolved.defenses),
             resolved.cell.seed,
             provenance.hook_seconds(),
-            "filter_train" if resolved.scenario == "offline" else "screen_pool",
+            "screen_pool" if resolved.scenario == "active" else "filter_train",
         ),
         defense_identity=tuple(identity(d) for d in resolved.defenses),
         seed=resolved.cell.seed,
@@ -168,7 +171,23 @@ def prepared(
         progress=workspace.progress,
         code=registry.code_sha256(scenario) + registry.code_sha256(resolved.parts["victim"].plugin.module.__name__),
         versions=provenance.versions(),
+        **scored(resolved.parts.get("scorer"), workspace),
     )
+
+
+def scored(part: Part | None, workspace: Workspace) -> dict[str, Any]:
+    """Who says P(y = a | x), where the attack asks a scorer, and what its scores depend on."""
+    if part is None:
+        return {}
+    score, weights = loaded(part, workspace)
+    threat = part.plugin.card.threat
+    knows = threat is not None and "victim" in threat.knows
+    sha256 = weights.sha256 if weights else ""
+    return {
+        "scorer": score,
+        "scorer_identity": {"scorer": identity(part), "weights": sha256, "knows_victim": knows},
+        "scorer_weights": weights,
+    }
 
 
 def identity(part: Part) -> dict[str, Any]:
@@ -182,7 +201,8 @@ def actor(part: Part) -> Actor:
     if threat is None:
         raise MolebenchError(f"attack {part.name} states no threat model; add threat=ThreatModel(...) to its card")
     attack = made(part)
-    return Actor(part.name, attack.craft, threat, {"attack": identity(part)}, getattr(attack, "check", None))
+    check, faults = getattr(attack, "check", None), getattr(attack, "faults", Faults())
+    return Actor(part.name, attack.craft, threat, {"attack": identity(part)}, check, faults)
 
 
 def control_of(attack: Part, profile: str, modality: str) -> Actor | None:
@@ -212,11 +232,12 @@ def _component(kind: str, name: str, module: str) -> Component:
 
 
 def assembled(
-    resolved: Resolved, dataset: Dataset, weights: Weights | None, outcome: Outcome, stages: Stages, started: str
+    resolved: Resolved, dataset: Dataset, weights: Sequence[Weights], outcome: Outcome, stages: Stages, started: str
 ) -> Record:
     """The record, arms and seal still missing."""
     status, warnings = judged(resolved, outcome, weights)
-    threat = resolved.parts["attack"].plugin.card.threat
+    stated = [part.plugin.card.threat for role, part in resolved.parts.items() if role in ("attack", "scorer")]
+    threat, knows = stated[0], {word for each in stated if each for word in each.knows}
     seed = resolved.parts["victim"].values.get("seed")
     return Record(
         schema=SCHEMA,
@@ -232,7 +253,7 @@ def assembled(
         components=components(resolved),
         threat_model={
             "may": sorted(threat.may) if threat else [],
-            "knows": sorted(threat.knows) if threat else [],
+            "knows": sorted(knows),
             "norm": threat.norm if threat else None,
             "bound": threat.bound if threat else None,
         },
@@ -249,7 +270,7 @@ def assembled(
             sizes=dict(outcome.sizes),
             classes=list(dataset.classes),
         ),
-        weights=[WeightsRecord(name=w.name, source=w.source, sha256=w.sha256) for w in (weights,) if w],
+        weights=[WeightsRecord(name=w.name, source=w.source, sha256=w.sha256) for w in weights],
         seeds={"cell": resolved.cell.seed, "model": resolved.cell.seed if seed is None else seed},
         environment=provenance.environment(),
         code=provenance.code(),
@@ -266,10 +287,10 @@ def assembled(
 def trusted(resolved: Resolved, outcome: Outcome) -> dict[str, int]:
     """What defenses were shown that no defense could know, and of how many items."""
     shown = {what for d in resolved.defenses for what in UNRANKED & set(d.plugin.card.sees)}
-    return {what: outcome.sizes["pool"] + len(outcome.poison) for what in sorted(shown)}
+    return {**outcome.trusted, **{what: outcome.sizes["pool"] + len(outcome.poison) for what in sorted(shown)}}
 
 
-def judged(resolved: Resolved, outcome: Outcome, weights: Weights | None) -> tuple[Any, list[str]]:
+def judged(resolved: Resolved, outcome: Outcome, weights: Sequence[Weights]) -> tuple[Any, list[str]]:
     """The status of a finished cell, and what a reader should know: invalid before unhealthy before ok."""
     low, high = resolved.parts["victim"].plugin.card.band
     clean = outcome.metrics["accuracy_clean"].value
@@ -281,7 +302,7 @@ def judged(resolved: Resolved, outcome: Outcome, weights: Weights | None) -> tup
     asked = resolved.parts["attack"].values.get("n_poison", 0)
     if len(outcome.poison) < asked:
         warnings.append(f"{asked} poisons were asked for; the attacker's images allow {len(outcome.poison)}")
-    if weights and not weights.rankable:
+    if not all(each.rankable for each in weights):
         warnings.append("the weights are random: never ranked")
     if unranked := sorted(d.name for d in resolved.defenses if UNRANKED & set(d.plugin.card.sees)):
         warnings.append(f"defense {listed(unranked)} sees what no defense could know: never ranked")

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from molebench.errors import cannot_write
+from molebench.progress import say
 from molebench.types import Array, fingerprint
 from molebench.workspace import writing
 
@@ -94,6 +95,8 @@ class Stages:
         if (found := load_arrays(path)) is None:
             with exclusive(path):
                 if (found := load_arrays(path)) is None:
+                    if path.exists():
+                        say(f"{label}: what the cache holds of it is damaged; computing it again")
                     start = time.perf_counter()
                     arrays = compute()
                     save_arrays(path, arrays, note=canonical(inputs))

@@ -18,18 +18,22 @@ PAD = 4  # of a random crop, pixels on every side
 
 @dataclass(frozen=True)
 class Recipe:
-    """schedule: the rate by epoch; `step` is a tenth of it from 1/2 and a hundredth from 3/4 of the epochs on,
-    `linear` falls to zero step by step. augment: random crops of the padded image, and flips.
+    """schedule: the rate by epoch; `step` is a tenth of it from each of the milestones on (epochs), `linear` falls to
+    zero step by step; `plateau` is molebench/plateau.py's. augment: random crops of the padded image, and flips.
     """
 
     epochs: int
     batch: int
     lr: float
-    optimiser: Literal["sgd", "adamw"] = "sgd"
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
     momentum: float = 0.9
     weight_decay: float = 0.0
-    schedule: Literal["step", "linear", "constant"] = "constant"
+    schedule: Literal["step", "linear", "constant", "plateau"] = "constant"
+    milestones: tuple[float, ...] = ()
     augment: bool = False
+
+
+Objective = Callable[[UInt8[Tensor, "n h w c"], Int[Tensor, " n"]], Tensor]
 
 
 def train(
@@ -39,37 +43,64 @@ def train(
     recipe: Recipe,
     rng: Generator,
     advance: Callable[[int], object] = lambda n: None,
+    objective: Objective | None = None,
 ) -> None:
-    """Trains the network in place, in training mode, with a fresh optimiser; `advance` hears of each batch's images."""
+    """Trains the network in place, in training mode, with a fresh optimiser; `advance` hears of each batch's images.
+
+    objective: the loss of a batch; cross-entropy where not given.
+    """
     network.train()
-    optimiser = optimiser_of(recipe, network.parameters())
+    optimiser = optimiser_of(recipe, [w for w in network.parameters() if w.requires_grad])
     for epoch in range(recipe.epochs):
-        batches = batched(torch.randperm(len(x), generator=rng), recipe.batch)
-        for i, batch in enumerate(batches):
-            for group in optimiser.param_groups:
-                group["lr"] = recipe.lr * rate(recipe, epoch, i / len(batches))
-            images = cropped_and_flipped(x[batch], rng) if recipe.augment else x[batch]
-            optimiser.zero_grad()
-            F.cross_entropy(network(images), y[batch]).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            advance(len(batch))
+
+        def lr(part: float, epoch: int = epoch) -> float:
+            return recipe.lr * rate(recipe, epoch, part)
+
+        one_epoch(optimiser, x, y, recipe, rng, lr, objective or cross_entropy(network), advance)
+
+
+def cross_entropy(network: nn.Module) -> Objective:
+    """The ordinary loss of a classifier."""
+    return lambda images, labels: F.cross_entropy(network(images), labels)
+
+
+def one_epoch(
+    optimiser: torch.optim.Optimizer,
+    x: UInt8[Tensor, "n h w c"],
+    y: Int[Tensor, " n"],
+    recipe: Recipe,
+    rng: Generator,
+    lr: Callable[[float], float],
+    objective: Objective,
+    advance: Callable[[int], object] = lambda n: None,
+) -> None:
+    """Every image once, in a new random order; lr: the rate by how much of the epoch is done."""
+    batches = batched(torch.randperm(len(x), generator=rng), recipe.batch)
+    for i, batch in enumerate(batches):
+        for group in optimiser.param_groups:
+            group["lr"] = lr(i / len(batches))
+        images = cropped_and_flipped(x[batch], rng) if recipe.augment else x[batch]
+        optimiser.zero_grad()
+        objective(images, y[batch]).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        advance(len(batch))
 
 
 def optimiser_of(recipe: Recipe, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
     """A fresh optimiser for these weights."""
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(weights, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def rate(recipe: Recipe, epoch: int, part: float) -> float:
     """The share of the initial rate, `part` of the way through an epoch."""
-    if recipe.schedule == "constant":
-        return 1.0
-    done = epoch / recipe.epochs
     if recipe.schedule == "linear":
         return 1.0 - (epoch + part) / recipe.epochs
-    return 0.01 if done >= 0.75 else 0.1 if done >= 0.5 else 1.0
+    passed = sum(epoch >= milestone for milestone in recipe.milestones)
+    return 10.0**-passed if recipe.schedule == "step" else 1.0
 
 
 def batched(order: Int[Tensor, " n"], batch: int) -> list[Tensor]:

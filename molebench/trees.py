@@ -67,7 +67,12 @@ def layout(root: Path, given: str) -> dict[str, Tree]:
 
 def tree(folder: Path) -> Tree:
     """The images and sounds of each class folder."""
-    return {sub.name: sorted(filter(kind_of, sub.iterdir()), key=natural) for sub in subfolders(folder)}
+    return {sub.name: members(sub) for sub in subfolders(folder)}
+
+
+def members(folder: Path) -> list[Path]:
+    """The images and sounds in a folder, in natural order."""
+    return sorted(filter(kind_of, folder.iterdir()), key=natural)
 
 
 def subfolders(folder: Path) -> list[Path]:

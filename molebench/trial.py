@@ -10,16 +10,20 @@ from jaxtyping import Float, Int, Integer
 from molebench.hooks import Pipeline
 from molebench.metrics import Metric
 from molebench.progress import Progress
+from molebench.released import Faults
+from molebench.scoring import Score
 from molebench.stages import Stages
 from molebench.types import Array, Dataset, Poison, ThreatModel
 from molebench.updates import Recruitment, Update
+from molebench.weights import Weights
 
 
 @dataclass(frozen=True, eq=False)
 class Actor:
     """An attack ready to craft: what it is, what it may do, and what its cached poison depends on.
 
-    check: refuses what the attack cannot do, where it can tell before anything is computed.
+    check: refuses what the attack cannot do, where it can tell before anything is computed. faults: of the released
+    code, that it asks to be reproduced.
     """
 
     name: str
@@ -27,6 +31,7 @@ class Actor:
     threat: ThreatModel
     identity: Mapping[str, Any]
     check: Callable[..., None] | None = None
+    faults: Faults = Faults()
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +39,8 @@ class Trial:
     """Everything one cell needs. extractor: f, where the victim has one, with the identity of its weights and code for
     stage keys. victim_identity: what a trained victim depends on.
 
-    control: the attack that shows what the poison would do without its method, or None. code: hashes of the
+    control: the attack that shows what the poison would do without its method, or None. scorer: who says P(y | x) where
+    the attack asks somebody else than the victim. code: hashes of the
     scenario's and victim's code. versions: of the computing libraries.
     """
 
@@ -52,6 +58,9 @@ class Trial:
     progress: Progress
     code: str
     versions: Mapping[str, str]
+    scorer: Score | None = None
+    scorer_identity: Mapping[str, Any] = field(default_factory=dict)
+    scorer_weights: Weights | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +100,7 @@ class Outcome:
     """What a scenario found. y: labels of the test items that every arm was judged on.
 
     updates, update_arms, update_scores: where a victim was updated, each update, the arms by name, and for each pair of
-    each update the mean score of its moles.
+    each update the mean score of its moles. trusted: of how many items somebody was shown what nobody could know.
     """
 
     y: Int[Array, " m"]
@@ -107,6 +116,7 @@ class Outcome:
     updates: tuple[Update, ...] = ()
     update_arms: Mapping[str, UpdateArm] = field(default_factory=dict)
     update_scores: Sequence[Sequence[float]] = ()
+    trusted: Mapping[str, int] = field(default_factory=dict)
 
 
 def fact_summary(facts: Mapping[str, Array]) -> dict[str, dict[str, float]]:

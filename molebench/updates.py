@@ -5,7 +5,7 @@ keep it class-balanced. A `Recruitment` holds one update or many (one a pair of 
 trained victim.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from molebench.moles import Pair
+from molebench.tasks import Tasks
 from molebench.types import Array, Samples, ThreatModel, fingerprint, frozen
 
 
@@ -60,8 +61,9 @@ class Recruitment:
 class RecruitView:
     """All that a recruiting attack may see. base: the victim's training pool. batch: images a gradient step.
 
-    scores: P(y = a | x) [n, k] over the pool, where its threat model knows the victim; None otherwise. like: the
-    recruitment whose control this is; None for an attack of its own.
+    scores: P(y = a | x) [n, k] over the pool, where its threat model knows the victim or it has a scorer; None
+    otherwise. like: the recruitment whose control this is; None for an attack of its own. tasks: which classes a
+    continual learner meets when; a recruitment then holds one update a task, the first of them empty.
     """
 
     base: Samples
@@ -70,6 +72,7 @@ class RecruitView:
     scores: Float[Array, "n k"] | None = None
     like: Recruitment | None = None
     progress: Callable[[str, int], Any] | None = None
+    tasks: Tasks | None = None
 
     @property
     def sizes(self) -> Int[Array, " k"]:
@@ -78,11 +81,16 @@ class RecruitView:
 
 
 def filled(
-    moles: Int[Array, " m"], pairs: tuple[Pair, ...], n: int, labels: Int[Array, " p"], k: int, rng: np.random.Generator
+    moles: Int[Array, " m"],
+    pairs: tuple[Pair, ...],
+    n: int,
+    labels: Int[Array, " p"],
+    classes: Iterable[int],
+    rng: np.random.Generator,
 ) -> Update:
-    """Moles, and n random images of every class that none of them is of (Eq. 2 and 6)."""
+    """Moles, and n random images of every one of the classes that none of them is of (Eq. 2 and 6)."""
     taken = set(labels[moles].tolist())
-    rest = [rng.choice(np.flatnonzero(labels == c), n, replace=False) for c in range(k) if c not in taken]
+    rest = [rng.choice(np.flatnonzero(labels == c), n, replace=False) for c in classes if c not in taken]
     index = np.concatenate([moles, *rest])
     return Update(index, np.arange(len(index)) < len(moles), pairs)
 

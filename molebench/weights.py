@@ -52,7 +52,8 @@ class Unreadable(Exception):
 class Recipe:
     """How one extractor gets its weights. files: names looked for in MOLEBENCH_DATA before any download.
 
-    published: the word that asks for these. folders: whether a user's weights may be a folder.
+    published: the word that asks for these. folders: whether a user's weights may be a folder. kind: of the plug-in
+    that they are for.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Recipe:
     hint: str
     published: str = "imagenet"
     folders: bool = False
+    kind: str = "extractor"
 
     def get(self, weights: str, network: nn.Module, workspace: Workspace) -> Weights:
         """The weights that the parameter `weights` names."""
@@ -71,7 +73,7 @@ class Recipe:
         if weights != self.published:
             path = Path(weights).expanduser()
             if not (path.is_file() or (self.folders and path.is_dir())):
-                raise MolebenchError(f"extractor {self.name}: no weight file {path}; {self.hint}")
+                raise MolebenchError(f"{self.kind} {self.name}: no weight file {path}; {self.hint}")
             kept = workspace.cache / "weights" / f"{self.name}-{file_fact(path).sha256[:16]}.safetensors"
             if (found := load_arrays(kept)) and not misfit(found[0], network):
                 return Weights(self.name, f"file {path.name}", _named(found[0]), found[0])
@@ -103,7 +105,7 @@ class Recipe:
                 raise Unreadable(f"{wrong}; is it a {self.name}?")
         except Unreadable as error:
             why = " ".join(str(error).split())[:200]
-            raise MolebenchError(f"extractor {self.name}: weights from {source} are unusable: {why}") from error
+            raise MolebenchError(f"{self.kind} {self.name}: weights from {source} are unusable: {why}") from error
         save_arrays(kept, state, note=source)
         return Weights(self.name, source, _named(state), state)
 

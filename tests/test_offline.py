@@ -16,7 +16,8 @@ from molebench.errors import CellFailed, MolebenchError
 from molebench.moles import Pair
 from molebench.record import Record
 from molebench.scenarios import trained
-from molebench.scenarios.offline import as_trained, play, pool_of
+from molebench.scenarios.offline import as_trained, play
+from molebench.splits import share_of
 from molebench.stages import Stages
 from molebench.trial import Outcome
 from molebench.types import Array, Poison, Samples
@@ -109,7 +110,7 @@ def test_the_clean_arm_is_the_victim_as_its_cache_has_it(home: Home, grid: Recor
 
 def pool(home: Home) -> Samples:
     """The images that the victim was trained on."""
-    return pool_of(home.trial().dataset.splits["train"], 300, 0)
+    return share_of(home.trial().dataset.splits["train"], 300, 0, "pool")
 
 
 def test_moles_are_the_images_that_look_most_like_the_attacked_class(home: Home, grid: Record) -> None:
@@ -362,13 +363,13 @@ def balanced(y: Mapping[int, int]) -> Samples:
 
 def test_a_smaller_pool_has_the_same_share_of_every_class() -> None:
     train = balanced({0: 40, 1: 20, 2: 60})
-    found = pool_of(train, 30, seed=0)
+    found = share_of(train, 30, 0, "pool")
     assert np.bincount(found.y).tolist() == [10, 5, 15]
     assert (np.diff(found.x[:, 0, 0, 0].astype(int)) > 0).all()  # in the order of the whole, each once
-    assert pool_of(train, 30, seed=0).fingerprint == found.fingerprint != pool_of(train, 30, seed=1).fingerprint
+    assert share_of(train, 30, 0, "pool").fingerprint == found.fingerprint != share_of(train, 30, 1, "pool").fingerprint
 
 
 def test_every_class_keeps_an_image_and_a_large_enough_pool_is_the_whole() -> None:
     train = balanced({0: 40, 1: 2})
-    assert np.bincount(pool_of(train, 4, seed=0).y).tolist() == [4, 1]
-    assert pool_of(train, None, seed=0) is pool_of(train, 42, seed=0) is train
+    assert np.bincount(share_of(train, 4, 0, "pool").y).tolist() == [4, 1]
+    assert share_of(train, None, 0, "pool") is share_of(train, 42, 0, "pool") is train

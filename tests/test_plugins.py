@@ -282,6 +282,7 @@ def test_a_run_names_the_distribution_and_its_digest_covers_its_helpers(
     assert "acme.helper" in imports(tree, "acme")
 
 
-def test_a_kind_without_plug_ins_says_so(fresh: Workspace) -> None:
+def test_a_kind_without_plug_ins_says_so(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "ours", lambda kind: iter(()))
     assert typed(fresh, "list", "scorers").stdout == "no scorers yet\n"
     assert json.loads(typed(fresh, "list", "scorers", "--json").stdout) == []

@@ -154,7 +154,7 @@ def test_a_pool_that_just_suffices_is_not_refused() -> None:
 
 def test_an_update_has_its_moles_and_n_images_of_every_other_class() -> None:
     moles = np.array([5, 1, 9])  # of class 1
-    update = filled(moles, (), 3, Y, K, np.random.default_rng(0))
+    update = filled(moles, (), 3, Y, range(K), np.random.default_rng(0))
     assert update.index[:3].tolist() == [5, 1, 9]
     assert update.mole.tolist() == [True] * 3 + [False] * 9
     assert np.bincount(Y[update.index]).tolist() == [3, 3, 3, 3]
@@ -162,12 +162,12 @@ def test_an_update_has_its_moles_and_n_images_of_every_other_class() -> None:
 
 
 def test_classes_that_moles_come_from_get_no_random_images() -> None:
-    update = filled(np.array([1, 2]), (), 2, Y, K, np.random.default_rng(0))  # a mole of class 1, one of class 2
+    update = filled(np.array([1, 2]), (), 2, Y, range(K), np.random.default_rng(0))  # a mole of class 1, one of class 2
     assert np.bincount(Y[update.index]).tolist() == [2, 1, 1, 2]
 
 
 def test_an_update_of_size_0_is_empty() -> None:
-    assert len(filled(np.zeros(0, dtype=np.int64), (), 0, Y, K, np.random.default_rng(0))) == 0
+    assert len(filled(np.zeros(0, dtype=np.int64), (), 0, Y, range(K), np.random.default_rng(0))) == 0
 
 
 def test_an_update_is_nobody_s_to_change() -> None:

@@ -22,7 +22,9 @@ NoPlots = Annotated[bool, typer.Option("--no-plots", help="Draw no pictures into
 def run(
     attack: Annotated[str, typer.Option(help="Name of an attack.")],
     victim: Annotated[str, typer.Option(help="Name of a victim.")],
-    dataset: Annotated[str | None, typer.Option(help="Name of a dataset; the victim's own where not given.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Name of a dataset, or split:NAME for tasks; the victim's own where not given.")
+    ] = None,
     defense: Annotated[list[str] | None, typer.Option(help="Name of a defense; repeatable.")] = None,
     profile: Annotated[str, typer.Option(help="Sizes: tiny, small or paper.")] = "small",
     seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,

@@ -39,10 +39,13 @@ def crafted(subject: Subject) -> Crafting:
 
 def shown(subject: Subject) -> Seen:
     """What this attack may see in the first scenario that it acts in, in arrays that nobody else has."""
-    if subject.tried[0] == "offline":
-        pool = subject.bench.pool
-        scores = private(pool.scores) if pool.scores is not None and "victim" in threat(subject).knows else None
-        return replace(pool, base=Samples(private(pool.base.x), private(pool.base.y)), scores=scores)
+    if (scenario := subject.tried[0]) != "active":
+        pool, tasks = subject.bench.pool, subject.bench.tasks if scenario == "continual" else None
+        asks = any(p.names == "scorers" for p in subject.plugin.parameters.values())
+        base = Samples(private(pool.base.x), private(pool.base.y))
+        shows = asks or "victim" in threat(subject).knows
+        scores = private(pool.scores) if shows and pool.scores is not None else None
+        return replace(pool, base=base, scores=scores, tasks=tasks)
     view = subject.bench.view
     base = Samples(private(view.base.x), private(view.base.y))
     extractor = copy.deepcopy(view.extractor) if "extractor" in threat(subject).knows else None

@@ -21,14 +21,15 @@ from molebench.progress import silent
 from molebench.record import Record
 from molebench.registry import Plugin
 from molebench.runner import run
+from molebench.tasks import Tasks, split
 from molebench.types import Array, AttackView, Dataset
 from molebench.updates import RecruitView
 from molebench.workspace import Workspace
 
 Made = TypeVar("Made")
 EXTRACTOR, IMAGES = "efficientnet_lite0", "photo_patches"  # small, quick, and nothing to download but 18 MB
-POOL = "digits"  # what offline plug-ins are tried on; nothing to download
-TRIED = ("active", "offline")  # the scenarios that there are runs of
+POOL = "digits"  # what offline and continual plug-ins are tried on; nothing to download
+TRIED = ("active", "offline", "continual")  # the scenarios that there are runs of
 BUDGET = 15
 RECRUITS = 40  # of each class
 STEPS = 2  # of whatever descends or trains: what is asked does not depend on how far
@@ -89,6 +90,11 @@ class Bench:
         data = self.digits
         base = data.splits["train"][self.some(RECRUITS, data)]
         return RecruitView(base, data.classes, batch=len(base), scores=beliefs(pixels(base.x), base.y))
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """Two tasks of five digits."""
+        return split(len(self.digits.classes), 2, 1, np.random.default_rng(0))
 
     def record(self, cell: Cell) -> Record:
         """What running a cell leaves, in a store that is thrown away."""

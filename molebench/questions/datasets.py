@@ -37,9 +37,9 @@ def loaded(subject: Subject) -> Loaded:
 
 def it_loads_with_its_own_name_and_a_train_split(subject: Subject) -> Iterator[str]:
     """What it cannot do without a file or a connection belongs in its card's `needs`. NAME-version is its own name."""
-    data = subject.once(loaded).data
-    if data.name != subject.plugin.name and not data.name.startswith(f"{subject.plugin.name}-"):
-        yield f"it calls itself {data.name!r}; expected {subject.plugin.name!r}"
+    data, name = subject.once(loaded).data, subject.plugin.place.name
+    if data.name != name and not data.name.startswith(f"{name}-"):
+        yield f"it calls itself {data.name!r}; expected {name!r}"
     if "train" not in data.splits:
         yield f"its splits are {', '.join(data.splits)}; expected train among them"
 

@@ -24,6 +24,7 @@ PARTS = (slice(None, LABELLED), slice(LABELLED, None))  # what is labelled, and 
 ASKED = {
     "active": (*MOMENTS, "suspicion"),
     "offline": ("transform", "filter_train", "fit", "accept", "predict", "suspicion"),
+    "continual": ("transform", "filter_train", "accept", "predict", "suspicion"),
 }
 
 
@@ -61,7 +62,7 @@ def view(subject: Subject, scenario: str, moment: str) -> View:
     """What a defense sees at this moment, in arrays that nobody else has."""
     all_, sees = subject.once(_sixties)[scenario], subject.plugin.card.sees
     k = len(images(subject.bench, scenario).classes)
-    believed = ("screen_pool", "select", "accept", "predict") + (("filter_train",) if scenario == "offline" else ())
+    believed = ("screen_pool", "select", "accept", "predict") + (("filter_train",) if scenario != "active" else ())
     first, rest = ({name: private(a[part]) for name, a in all_.items()} for part in PARTS)
     if moment == "transform":
         return View(rest["x"], np.zeros((len(rest["x"]), 0), np.float32), k, when="pool")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from molebench import registry
+from molebench.compatible import check_dataset
 from molebench.errors import CellFailed, MolebenchError, listed
 from molebench.grid import Cell
 from molebench.published import Scalar
@@ -10,9 +11,10 @@ from molebench.questions.bench import POOL, STEPS, NotAsked, Subject, needed
 from molebench.record import Record
 from molebench.registry import Plugin
 
-VICTIM = {"active": "al_efficientnet_lite0", "offline": "offline_resnet18"}  # who plays against a plug-in
-ATTACK = {"active": "unperturbed", "offline": "mole_recruitment"}
-DATASET = {"offline": POOL}  # the victim's own elsewhere
+# who plays against a plug-in
+VICTIM = {"active": "al_efficientnet_lite0", "offline": "offline_resnet18", "continual": "cl_finetune"}
+ATTACK = {"active": "unperturbed", "offline": "mole_recruitment", "continual": "random_recruitment"}
+DATASET = {"offline": POOL, "continual": f"split:{POOL}"}  # the victim's own elsewhere
 SIZES: dict[str, dict[str, dict[str, Scalar]]] = {
     "active": {
         "victim": {"queries": 10, "query_batch": 5, "pool": 160, "epochs": 5},
@@ -24,13 +26,18 @@ SIZES: dict[str, dict[str, dict[str, Scalar]]] = {
         "attack": {"pairs": "3<5", "n": 5, "unit": 5, "steps": STEPS},
         "defense": {"steps": STEPS},
     },
+    "continual": {
+        "victim": {"pool": 200, "exam": 100, "epochs": 1, "tasks": 2, "base": 1, "memory": 20},
+        "attack": {"n": 5, "unit": 5, "rho_min": 0.0, "scorer": "victim", "steps": STEPS},
+        "defense": {"steps": STEPS},
+    },
 }
 
 
 def its_dataset_and_extractor_are_there(subject: Subject) -> Iterator[str]:
     """The names on a victim's card."""
     card, make = subject.plugin.card, subject.plugin.make
-    registry.place("datasets", str(card.dataset))
+    check_dataset(subject.plugin, registry.find("datasets", str(card.dataset)))
     if name := getattr(make, "keywords", {}).get("extractor"):
         registry.place("extractors", name)
     yield from ()

@@ -14,7 +14,7 @@ Reference: Wisdom, Gokhale, Xiao, Yang, "Mole Recruitment", arXiv:2303.17080, se
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,20 +22,21 @@ import numpy as np
 
 from molebench.classifiers import Shape
 from molebench.codehash import code_sha256
-from molebench.errors import CellFailed, MolebenchError, blamed, listed
+from molebench.errors import MolebenchError, blamed, listed
 from molebench.offline_learners import OfflineLearner
 from molebench.provenance import device as computing_device
 from molebench.provenance import metered
-from molebench.rng import stream
 from molebench.scenarios.offline_defended import Behind
 from molebench.scenarios.offline_figures import figures
 from molebench.scenarios.offline_gallery import gallery
+from molebench.scenarios.recruited import checked, facts, mean_scores, recruited
 from molebench.scenarios.together import Together
 from molebench.scenarios.trained import Trained, after, device_of, predictions, tensors, trained
+from molebench.splits import share_of
 from molebench.stages import Arrays
 from molebench.trial import Actor, ArmOutcome, Outcome, Trial, UpdateArm
-from molebench.types import Array, Poison, Samples, frozen
-from molebench.updates import Recruitment, RecruitView, Update, malformed, order_of, violations
+from molebench.types import Array, Samples, frozen
+from molebench.updates import Recruitment, RecruitView, order_of, violations
 
 MOST_FIT = 0.99  # train accuracy above which a victim is said to know its pool by heart
 
@@ -95,7 +96,7 @@ def prepared(trial: Trial) -> Ground:
     if "test" not in trial.dataset.splits:
         raise MolebenchError(f"dataset {trial.dataset.name} has no test split to judge a victim on; choose another one")
     seed = trial.seed if learner.seed is None else learner.seed
-    pool = pool_of(trial.dataset.splits["train"], learner.pool, seed)
+    pool = share_of(trial.dataset.splits["train"], learner.pool, seed, "pool")
     height, width, channels = pool.x.shape[1:]
     shape = Shape(height, width, channels, len(trial.dataset.classes))
     return Ground(pool, trial.dataset.splits["test"], shape, learner.training(shape).batch, seed)
@@ -136,44 +137,16 @@ def every_arm(
     return arms
 
 
-def pool_of(train: Samples, most: int | None, seed: int) -> Samples:
-    """The training images, or a random part of them with the same share of every class."""
-    if most is None or most >= len(train):
-        return train
-    rng, share = stream(seed, "pool"), most / len(train)
-    members = [np.flatnonzero(train.y == c) for c in np.unique(train.y)]
-    kept = [rng.permutation(m)[: max(round(share * len(m)), 1)] for m in members]
-    return train[np.sort(np.concatenate(kept))]
-
-
 def as_trained(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What the training of a victim depends on: not how it is judged later, and its seed is given apart."""
     parameters = {name: v for name, v in identity["parameters"].items() if name not in ("seed", "evaluation")}
     return {**identity, "parameters": parameters}
 
 
-def checked(actor: Actor, view: RecruitView) -> None:
-    """Lets an attack refuse what it cannot do, before the victim is trained; and a pool of one class."""
-    if (view.sizes > 0).sum() < 2:
-        raise MolebenchError("the pool holds images of one class; two or more are needed: choose another dataset")
-    if actor.check:
-        with blamed(f"attack {actor.name}"):
-            actor.check(view)
-
-
 def crafted(trial: Trial, actor: Actor, view: RecruitView, victim: Trained, like: Recruitment | None) -> Recruitment:
     """What an attack recruits; it sees scores where its threat model knows the victim."""
     scores = frozen(victim.scores) if "victim" in actor.threat.knows else None
-    shown = RecruitView(view.base, view.classes, view.batch, scores, like, view.progress)
-    with blamed(f"attack {actor.name}"):
-        found: Any = actor.craft(shown, stream(trial.seed, "attack", trial.attack.name))
-    if isinstance(found, Poison) and not len(found):
-        return Recruitment(())
-    if not isinstance(found, Recruitment):
-        raise CellFailed(f"attack {actor.name} returned {type(found).__name__}; expected a Recruitment")
-    if wrong := next((w for u in found.updates if (w := malformed(u, shown))), ""):
-        raise CellFailed(f"attack {actor.name} returned what cannot be trained on: {wrong}")
-    return found
+    return recruited(trial, actor, replace(view, scores=scores, like=like))
 
 
 def played(trial: Trial, victim: Trained, pool: Samples, test: Samples, proposed: Recruitment, name: str) -> UpdateArm:
@@ -218,16 +191,3 @@ def one(
 def costed(predicted: Array, cost: Any) -> Arrays:
     """Predictions with the seconds and memory that they took."""
     return {"predicted": predicted.astype(np.int64), "seconds": np.array(cost.seconds), "mib": np.array(cost.peak_mib)}
-
-
-def mean_scores(update: Update, scores: Array, labels: Array) -> list[float]:
-    """For each pair, the mean score for the attacked class of the update's images of the confounding class."""
-    y = labels[update.index]
-    mine = (scores[update.index[y == p.confounding], p.attacked] for p in update.pairs)
-    return [float(each.mean()) if len(each) else float("nan") for each in mine]
-
-
-def facts(updates: Sequence[Update], scored: Sequence[Sequence[float]]) -> dict[str, Array]:
-    """rho and mean score of every pair of every update, where they are known."""
-    every = {"rho": [p.rho for u in updates for p in u.pairs], "mean_score": [s for each in scored for s in each]}
-    return {name: np.array(values)[np.isfinite(values)] for name, values in every.items()}

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import nn
 
 from molebench.hooks import Sees, View
-from molebench.metrics import auroc
 from molebench.provenance import metered
 from molebench.rng import stream
+from molebench.scenarios.screening import judgement, refilled
 from molebench.scenarios.trained import BATCH, Trained, probabilities, ready, updated
 from molebench.stages import Arrays
 from molebench.trial import Trial, UpdateArm
@@ -137,22 +137,10 @@ class Behind:
         p = probabilities(ready(self.victim.network), x)
         view = self.view(Samples(x, self.pool.y[index]), self.features(x), p, mole)
         keep = defenses.mask("filter_train", view, len(index), turn, {}, floor=False)
-        score = defenses.suspicion("filter_train", view, len(index), turn)
-        counts = (turn, len(index), mole.sum(), (~keep).sum(), (mole & ~keep).sum())
-        row = (*(float(n) for n in counts), auroc((~keep if score is None else score).astype(np.float64), mole))
+        row = judgement(turn, keep, mole, defenses.suspicion("filter_train", view, len(index), turn))
         kept = np.empty(len(index), dtype=bool)
         kept[order] = keep
-        return self.refilled(update.index, kept, turn), [row]
-
-    def refilled(self, index: Int[Array, " m"], keep: Bool[Array, " m"], turn: int) -> Int[Array, " m"]:
-        """A random image of the same class for each removed one, from outside the update where there are enough."""
-        rng, found, labels = stream(self.trial.seed, "replacements", turn), index.copy(), self.pool.y[index]
-        for c in np.unique(labels[~keep]):
-            gone = ~keep & (labels == c)
-            free = np.setdiff1d(np.flatnonzero(self.pool.y == c), index)
-            few = len(free) < gone.sum()
-            found[gone] = rng.choice(np.flatnonzero(self.pool.y == c) if few else free, int(gone.sum()), replace=few)
-        return found
+        return refilled(update.index, kept, self.pool.y, stream(self.trial.seed, "replacements", turn)), [row]
 
     def after(self, update: Samples, order: tuple[int, ...], turn: int) -> Float[Array, "m k"]:
         """P(y | x) of the test items after the update, or what a defense makes of it."""

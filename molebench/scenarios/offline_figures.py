@@ -206,9 +206,5 @@ def defended_figures(
         if taken[0] > 0:
             found["recovery"] = metrics.from_rows("recovery", (kept - hit) / np.where(taken > 0, taken, np.nan))
     defended, undefended = arms["poisoned_defended"], arms["poisoned_undefended"]
-    counts = {
-        "time_ratio": defended.seconds / max(undefended.seconds, 1e-9),
-        "memory_ratio": defended.mib / max(undefended.mib, 1e-9),
-        **metrics.filter_rates(defended.filtered),
-    }
-    return found | {name: metrics.count(name, value) for name, value in counts.items()}
+    seconds, mib = (defended.seconds, undefended.seconds), (defended.mib, undefended.mib)
+    return found | metrics.of_a_defense(seconds, mib, defended.filtered)
