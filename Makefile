@@ -4,7 +4,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 
-.PHONY: demo test test-slow bench check clean
+.PHONY: demo test test-slow bench bench-continual check clean
 
 demo: .venv/installed
 	$(BIN)/python -m molebench run --attack feature_collision --victim al_resnet50
@@ -17,6 +17,9 @@ test-slow: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python -m pytest benchmarks/speed --benchmark-sort=mean --benchmark-columns=min,median,max,rounds
+
+bench-continual: .venv/installed-bench
+	$(BIN)/python -m pytest benchmarks/speed/test_continual.py --benchmark-columns=median,rounds
 
 check: .venv/installed-dev
 	$(BIN)/python -m ruff check .
@@ -33,6 +36,10 @@ check: .venv/installed-dev
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/installed
+
+.venv/installed-bench: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@touch $@
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

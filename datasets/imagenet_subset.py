@@ -54,7 +54,7 @@ HINT = (
     paper="Russakovsky et al., IJCV 2015, arXiv:1409.0575",
     licence="ImageNet's terms of access: research and education, not to be passed on",
     needs=tuple(f"{FOLDER}/{folder}" for folder in SPLITS.values()),
-    cost="134 000 images are decoded once; of 64 pixels they fill 1.7 GB of memory and of disk, of 224 pixels 20 GB",
+    cost="134 000 images are decoded once (10 minutes); at 64 pixels they fill 1.7 GB of memory and disk, at 224 20 GB",
 )
 @dataclass(frozen=True)
 class ImageNetSubset:

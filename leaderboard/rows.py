@@ -121,7 +121,7 @@ def together(groups: Iterable[Sequence[Record]]) -> dict[tuple[str, ...], list[d
 
 def parameters(cell: dict[str, Any]) -> dict[str, str]:
     """Every parameter of a cell, such as 'victim.head': 'nn1'."""
-    parts = {role: cell[role] for role in ("dataset", "attack", "victim", "extractor") if cell.get(role)}
+    parts = {role: cell[role] for role in ("dataset", "attack", "victim", "extractor", "scorer") if cell.get(role)}
     parts |= {part["name"]: part for part in cell["defenses"]}
     return {f"{role}.{name}": str(value) for role, part in parts.items() for name, value in part["parameters"].items()}
 

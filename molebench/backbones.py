@@ -1,8 +1,8 @@
 """Backbones of continual learners: ResNet-32 for small images and ResNet-18, as maps of their last stage and features.
 
 ResNet-32 has three stages of five blocks with 16, 32 and 64 channels; ResNet-18 four of two with 64 to 512, behind a
-3x3 convolution for images below 64 pixels and behind 7x7, stride 2 and a max-pool for larger ones. Every shortcut that
-changes the shape is a 1x1 convolution. Features are the mean of the last maps over space.
+3x3 convolution for images of up to 64 pixels and behind 7x7, stride 2 and a max-pool for larger ones. Every shortcut
+that changes the shape is a 1x1 convolution. Features are the mean of the last maps over space.
 
 Reference: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, sections 4.1 and 4.2.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from molebench.classifiers import Shape
 
 Name = Literal["resnet32", "resnet18"]
-LARGE = 64  # pixels from which a ResNet-18 begins as on ImageNet
+LARGE = 64  # pixels beyond which a ResNet-18 begins as on ImageNet
 
 
 class Block(nn.Module):
@@ -69,7 +69,7 @@ def backbone(name: Name, shape: Shape) -> Backbone:
     """A backbone with random weights, from the global generator: `classifiers.initialised` gives it one of its own."""
     if name == "resnet32":
         return Backbone(small_stem(shape.channels, 16), (16, 32, 64), blocks=5)
-    large = min(shape.height, shape.width) >= LARGE
+    large = min(shape.height, shape.width) > LARGE
     stem = large_stem(shape.channels, 64) if large else small_stem(shape.channels, 64)
     return Backbone(stem, (64, 128, 256, 512), blocks=2)
 

@@ -60,9 +60,10 @@ def loaded(model: str, pretrained: str, workspace: Workspace) -> tuple[Clip, Wei
         sources = hub_files(published["hf_hub"])
     elif pretrained != "random":
         agree(found, Path(pretrained).expanduser())
-    clip = built(found)
-    weights = recipe(found.name, pretrained, sources, clip.network).get(pretrained, clip.network, workspace)
-    weights.into(clip.network)
+    with torch.device("cpu" if pretrained == "random" else "meta"):
+        shapes = built(found).network  # all that is asked of it, where there are weights
+    weights = recipe(found.name, pretrained, sources, shapes).get(pretrained, shapes, workspace)
+    weights.into((clip := built(found)).network)
     return clip, weights
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from molebench import places, registry
 from molebench.errors import MolebenchError, unknown
-from molebench.questions import attacks, cards, datasets, defenses, runs
+from molebench.questions import attacks, cards, datasets, defenses, runs, scorers
 from molebench.questions.bench import Bench, NotAsked, Subject
 from molebench.registry import Plugin
 from molebench.workspace import Workspace
@@ -29,6 +29,11 @@ EVERY: tuple[Question, ...] = (
     cards.an_unknown_parameter_is_refused,
 )
 OF: dict[str, tuple[Question, ...]] = {
+    "scorer": (
+        scorers.its_scores_are_probabilities_over_the_whole_label_set,
+        scorers.it_repeats_itself,
+        scorers.it_draws_from_its_own_generator_alone,
+    ),
     "attack": (
         attacks.it_states_a_threat_model,
         attacks.its_control_is_an_attack_that_may_do_no_more,

@@ -191,7 +191,7 @@ def equation(line: Line) -> str:
 
 
 def moles(record: Record, arrays: Arrays) -> "Figure | None":
-    """Moles between the images of both classes that the victim is surest of; None where there are no images of them."""
+    """Moles between the images of both classes that their scorer is surest of; None where there are none."""
     if "moles" not in arrays or arrays["moles"].ndim != 4 or arrays["moles"].dtype != np.uint8:
         return None
     a, c = (short(record.data.classes[i], NAME) for i in arrays["pair"].tolist())
@@ -202,5 +202,6 @@ def moles(record: Record, arrays: Arrays) -> "Figure | None":
         "confounding": f"{c}: the {len(arrays['confounding'])} surest",
     }
     groups = {titles[name]: arrays[name] for name in titles}
-    what = "Moles (red) beside training images of both classes that the victim is surest of; none of them is changed"
+    who = "scorer" if record.scenario == "continual" else "victim"
+    what = f"Moles (red) beside training images of both classes that the {who} is surest of; none of them is changed"
     return drawing.gallery(groups, titles["moles"], what, report.title([record]))

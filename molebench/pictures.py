@@ -6,7 +6,8 @@
     queries.png, queries.pdf     accuracy and poisons by labels bought
     heatmaps, sizes, quality     of an offline cell: Delta by pair, by N and by score (.png and .pdf)
     confusion.png, moles.png     of its worst update: confusions before and after, and its moles (images only)
-    tasks, task_matrix, classes  of a continual cell: accuracy after each task, and attacked classes (.png and .pdf)
+    tasks, task_matrix, classes  of a continual cell: accuracy after each task, and attacked classes (.png and .pdf);
+                                 moles.png too, of its most confusable pair
 
 What several seeds show together is in <store>/groups/<group>/: queries, heatmaps, sizes, quality, tasks, task_matrix.
 What the cells of a sweep show together is in <store>/sweeps/<name>/: fit, and tradeoff where attack.beta varies.
@@ -45,7 +46,10 @@ def of_cell(record: Record, store: Store) -> list[Path]:
 def of_one(record: Record, folder: Path) -> dict[str, Maker]:
     """The pictures that can be made of a cell alone."""
     if record.scenario == "continual":
-        return {"classes": lambda: continual_pictures.classes(record, arm_words([record]))}
+        return {
+            "classes": lambda: continual_pictures.classes(record, arm_words([record])),
+            "moles": lambda: mole_pictures.moles(record, load_illustration(folder)),
+        }
     return {
         "collisions": lambda: collisions(record, load_illustration(folder)),
         "spectrograms": lambda: sound_pictures.spectrograms(record, load_illustration(folder)),

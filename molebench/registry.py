@@ -308,5 +308,5 @@ def _words(annotation: Any) -> str:
 
 def _meaning(doc: str, name: str) -> str:
     """What a class docstring says of one field: the sentence behind 'name: '."""
-    match = re.search(rf"(?:^|[\s.;]){name}: (.+?)(?=(?:[.;]\s+\w+(?:, \w+)*: )|\Z)", doc, re.DOTALL)
+    match = re.search(rf"(?:^|[\s.;]){name}:\s+(.+?)(?=(?:[.;]\s+\w+(?:,\s+\w+)*:\s)|\Z)", doc, re.DOTALL)
     return re.sub(r"\s+", " ", match.group(1)).strip().rstrip(".") if match else ""

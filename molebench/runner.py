@@ -182,12 +182,15 @@ def scored(part: Part | None, workspace: Workspace) -> dict[str, Any]:
     score, weights = loaded(part, workspace)
     threat = part.plugin.card.threat
     knows = threat is not None and "victim" in threat.knows
-    sha256 = weights.sha256 if weights else ""
-    return {
-        "scorer": score,
-        "scorer_identity": {"scorer": identity(part), "weights": sha256, "knows_victim": knows},
-        "scorer_weights": weights,
+    extractor = part.values.get("extractor")  # loaded by name: its code is no import of the scorer's
+    depends = {
+        "scorer": identity(part),
+        "weights": weights.sha256 if weights else "",
+        "knows_victim": knows,
+        **({"extractor": registry.code_sha256(f"molebench.extractors.{extractor}")} if extractor else {}),
+        **({} if provenance.device() == "cpu" else {"device": provenance.device()}),
     }
+    return {"scorer": score, "scorer_identity": depends, "scorer_weights": weights}
 
 
 def identity(part: Part) -> dict[str, Any]:

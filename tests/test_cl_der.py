@@ -38,7 +38,7 @@ def small_backbones() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def known(small_backbones: None) -> list[Knowledge]:
     """What it knows after each of three tasks."""
-    return course(LEARNER, epochs=20)
+    return course(LEARNER, epochs=12)
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ NOT_THERE = {
     "the victim's extractor": ((*RUN, "--set", "victim.extractor=resnet50"), "head"),
     "kind": (("list", "attack"), "did you mean 'attacks'?"),
     "plug-in": (("describe", "noize"), "did you mean 'noise'?"),
-    "plug-in to cite": (("cite", "feature"), "feature_collision"),
+    "plug-in to cite": (("cite", "feature_collide"), "feature_collision"),
     "data": (("data", "fetch", "resnet5", "--offline"), "did you mean 'resnet50'?"),
 }
 

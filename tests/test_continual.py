@@ -9,6 +9,7 @@ import pytest
 
 from molebench.errors import MolebenchError
 from molebench.record import Record
+from molebench.store import Store, load_illustration
 from molebench.types import Array
 from tests.continual_home import Home, small
 
@@ -113,6 +114,15 @@ def test_the_model_can_be_held_while_the_order_varies(home: Home) -> None:
     assert found.seeds == {"cell": 1, "model": 0}
 
 
+def test_its_folder_keeps_the_most_confusable_pairs_moles(home: Home, record: Record) -> None:
+    kept = load_illustration(Store(home.workspace.store).cell(record.key))
+    pairs = [p for u in record.updates for p in u.pairs]
+    best = max(pairs, key=lambda p: p.rho or 0.0)
+    assert kept["pair"].tolist() == [int(best.attacked), int(best.confounding)]
+    assert kept["moles"].shape[1:] == (8, 8, 1)
+    assert (np.diff(kept["scores"]) <= 0).all()
+
+
 # ------------------------------------------------------------------ the released code's faults
 
 
@@ -170,6 +180,8 @@ def test_a_defense_that_accepts_no_update_gives_the_clean_arm_back(home: Home, r
         ("cl_icarl", {"victim__memory": 9}, "victim.memory=9 holds no exemplar of each of 10 classes; choose 10 or"),
         ("cl_finetune", {"victim__tasks": 1}, "attack continual_moles needs two tasks or more"),
         ("cl_finetune", {"victim__milestones": "soon"}, "victim.milestones='soon'; expected epochs such as 60,120,170"),
+        ("cl_ssre", {"victim__search": True, "victim__base": 2}, "victim.search=True tries rates of SGD; with adam"),
+        ("cl_ssre", {"victim__base": 1}, "SSRE"),
         ("cl_finetune", {"scorer__labels": 7}, "scorer neighbours scores 7 labels for 199 images; dataset digits"),
         ("cl_finetune", {"attack__r": "steep"}, "r='steep'; expected published, or slope,intercept"),
     ],

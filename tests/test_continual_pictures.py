@@ -230,9 +230,9 @@ def test_what_does_not_apply_is_not_drawn() -> None:
 @pytest.mark.parametrize(
     ("k", "tasks", "pairs", "defended", "long"),
     [
-        (10, 5, 2, True, True),
+        (10, 5, 2, True, False),
         (100, 10, 10, False, True),
-        (100, 25, 4, True, False),
+        (80, 10, 9, True, True),
     ],
 )
 def test_pictures_of_many_classes_and_tasks_are_readable(
@@ -263,8 +263,7 @@ def test_a_continual_record_has_these_pictures_and_no_other_and_they_are_the_sam
     assert [file.name for file in pictures.of_cell(made, store)] == ["classes.png", "tasks.png", "task_matrix.png"]
     before = drawn(store.cell(made.key))
     assert sorted(before) == [f"{n}.{e}" for n in ("classes", "task_matrix", "tasks") for e in ("pdf", "png")]
-    for name in before:
-        (store.cell(made.key) / name).unlink()
+    (store.cell(made.key) / "classes.png").unlink()
     pictures.of_cell(made, store)
     assert drawn(store.cell(made.key)) == before
     with Image.open(store.cell(made.key) / "classes.png") as image:

@@ -88,3 +88,19 @@ def test_the_examples_of_the_offline_page_run_together(tmp_path: Path, workspace
     plugins = ["--plugin", str(attack), "--plugin", str(victim)]
     names = ["--attack", attack.stem, "--victim", victim.stem, "--dataset", "digits", "--profile", "tiny", "--no-plots"]
     assert "delta_total_vs_control" in done(workspace, ["run", *names, *plugins]).stdout
+
+
+def test_the_learner_of_the_continual_page_runs(tmp_path: Path, workspace: Workspace) -> None:
+    text = (ROOT / "docs" / "continual.md").read_text("utf-8")
+    assert len(text.splitlines()) <= LONGEST
+    (name,) = re.findall(r"Save this as `(\w+\.py)`", text)
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / name).write_text(example, "utf-8")
+    sizes = ("victim.pool=200", "victim.exam=100", "victim.epochs=1", "victim.tasks=2", "attack.scorer=victim")
+    given = [word for size in (*sizes, "attack.rho_min=0") for word in ("--set", size)]
+    (line,) = re.findall(r"^    molebench (run .* --plugin .*)$", text, re.MULTILINE)
+    words = [str(tmp_path / name) if word == name else word for word in shlex.split(line)]
+    said = done(workspace, [*words, *given, "--dataset", "split:digits", "--profile", "tiny"]).stdout
+    assert "delta_total_rel" in said
+    checked = done(workspace, ["conformance", str(tmp_path / name)]).stdout
+    assert {line.split()[0] for line in checked.splitlines()[1:]} == {"ok"}

@@ -32,6 +32,7 @@ ORDER = [
     "questions.datasets",
     "questions.defenses",
     "questions.runs",
+    "questions.scorers",
     "questions.bench",
     "describing",
     "holdings",
@@ -47,6 +48,7 @@ ORDER = [
     "fit_curve",
     "mole_pictures",
     "continual_pictures",
+    "continual_effects",
     "mole_effects",
     "mole_drawing",
     "matrices",
@@ -59,6 +61,7 @@ ORDER = [
     "store",
     "record",
     "grid",
+    "compatible",
     "published",
     "scenarios.continual",
     "scenarios.continual_defended",
@@ -69,7 +72,7 @@ ORDER = [
     "scenarios.offline",
     "scenarios.offline_defended",
     "scenarios.offline_figures",
-    "scenarios.offline_gallery",
+    "scenarios.gallery",
     "scenarios.recruited",
     "scenarios.screening",
     "scenarios.together",
@@ -89,9 +92,11 @@ ORDER = [
     "scorers.clip",
     "scorers.surrogate",
     "scorers.victim",
+    "clip_files",
+    "tensor_files",
+    "hub",
     "rehearsal",
     "expandable",
-    "adapters",
     "continual_learners",
     "extractors.efficientnet_lite0",
     "extractors.resnet50",
@@ -108,6 +113,7 @@ ORDER = [
     "variants",
     "plateau",
     "incremental",
+    "adapters",
     "backbones",
     "classifiers",
     "small_maps",
@@ -140,7 +146,7 @@ ORDER = [
     "errors",
 ]
 ABOVE_PLUGINS = set(ORDER[: ORDER.index("scenarios.offline")])
-PLUGINS = ("attacks", "victims", "defenses", "datasets", "extractors")
+PLUGINS = ("attacks", "victims", "defenses", "datasets", "extractors", "scorers")
 CORE = sorted([*(ROOT / "molebench").rglob("*.py"), *(ROOT / "leaderboard").glob("*.py")])
 SOURCES = sorted({*CORE, *(f for k in PLUGINS for f in (ROOT / k).glob("*.py"))})
 

@@ -226,6 +226,14 @@ def test_the_released_code_trains_der_and_ssre_on_no_mole(name: str, folder: Pat
     assert {with_moles.trained_on(1).count(i) for i in own if i not in moles} == {1}
 
 
+def test_a_task_without_an_update_is_closed_as_in_the_clean_arm(folder: Path) -> None:
+    """IL2M's rectification is off where moles came, and on where none did."""
+    learner = made("cl_il2m")
+    course = Course(school(learner, folder), "poisoned", (NONE, NONE, sent(2)), Faults(il2m_statistics=True))
+    assert not course.lesson(1).faults.il2m_statistics
+    assert course.lesson(2).faults.il2m_statistics
+
+
 def test_the_released_teacher_is_the_network_just_trained(folder: Path) -> None:
     """Its distillation begins at zero gradient, the paper's does not: the two epochs end in different weights."""
     learner = made("cl_lwf", weight=10.0)

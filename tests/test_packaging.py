@@ -55,7 +55,7 @@ def test_the_wheel_carries_every_plug_in_and_its_data(wheel: Path) -> None:
     assert {f"molebench/templates/new/{kind}.py.txt" for kind in ("attack", "victim", "defense", "dataset")} <= inside
     for kind in ("attacks", "victims", "defenses", "datasets", "benchmarks"):
         for file in (ROOT / kind).iterdir():
-            if file.suffix in (".py", ".yaml", ".npz"):
+            if file.suffix in (".py", ".yaml", ".npz", ".txt"):
                 assert f"molebench/{kind}/{file.name}" in inside
     assert {f"molebench/leaderboard/{f}" for f in ("build.py", "templates/index.html.j2", "static/style.css")} <= inside
 

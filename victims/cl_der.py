@@ -6,8 +6,9 @@ After the training of a task its new classes' rows of the classifier are scaled 
 that old and new weights have the same mean norm (weight alignment). The paper's masks, which prune a backbone, are left
 out, as in the code behind the published numbers; that code aligns where the paper finetunes on a balanced memory.
 
-Reference: Yan, Xie, He, "DER: Dynamically Expandable Representation for Class Incremental Learning", CVPR 2021, Eq. 2,
-6 and 7; Zhao et al., "Maintaining Discrimination and Fairness in Class Incremental Learning", CVPR 2020, Eq. 9.
+Reference: Yan, Xie, He, "DER: Dynamically Expandable Representation for Class Incremental Learning", CVPR 2021;
+weight alignment: Zhao, Xiao, Gan, Zhang, Xia, "Maintaining Discrimination and Fairness in Class Incremental Learning",
+CVPR 2020.
 """
 
 import copy

@@ -6,8 +6,9 @@ convolutions, and the classifier. With f features, z logits and s(x) = max_c cos
     L = mean (1 - s) CE(z / T, y) + weight sum s |f - f_old|_2 + balance CE(head(prototypes) / T, their classes)
 
 at T = 0.1, over as many old prototypes as the batch has images, drawn at random; in the base task CE(z / T, y). After a
-task the adapters are added into the convolutions. Batch norms are frozen in later tasks, statistics too: the images of
-two or three new classes would move them, and with them the old classes' features (docs/decisions.md).
+task the adapters are added into the convolutions. Batch norms are frozen in later tasks, statistics too, as in the
+released code: a few new classes would move them, and with them the old classes' features (on digits, 58 % of all test
+images are right in the end; 49 % with batch norms in training mode).
 
 Reference: Zhu, Zhai, Cao, Luo, Zha, "Self-Sustaining Representation Expansion for Non-Exemplar Class-Incremental
 Learning", CVPR 2022, Eq. 4 and 8-11; the soft selection is that of the authors' code.
@@ -15,7 +16,7 @@ Learning", CVPR 2022, Eq. 4 and 8-11; the soft selection is that of the authors'
 
 import copy
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -64,6 +65,7 @@ PUBLISHED = Curriculum(
     milestones="45,90",
     later_milestones="45",
 )
+SHORT: dict[str, Any] = {"backbone": "resnet32", "later_epochs": None, "lr": 5e-3, "later_lr": None}
 # the distance's gradient is a unit vector however near f is to f_old: rounding alone must not become one
 NEAR = 1e-4
 
@@ -131,10 +133,10 @@ def refuse_small_base(training: Curriculum, lesson: Lesson) -> None:
     scenario="continual",
     dataset="split:fashion_mnist_mini",
     profiles={
-        "tiny": {**TINY, "backbone": "resnet32", "later_epochs": None, "lr": 2e-3, "later_lr": 1e-3},
-        "small": {**SMALL, "backbone": "resnet32", "later_epochs": None, "lr": 2e-3, "later_lr": 1e-3},
+        "tiny": {**TINY, **SHORT},
+        "small": {**SMALL, **SHORT},
     },
-    cost="as cl_finetune, and a pass of the model before for each image; a ResNet-18 takes ten times a ResNet-32",
+    cost="as cl_lwf; a ResNet-18 takes eight times as long as a ResNet-32",
 )
 @dataclass(frozen=True)
 class SSRE:

@@ -32,6 +32,7 @@ from molebench.released import Faults
 from molebench.rng import stream
 from molebench.scenarios.continual_defended import Behind, transformed
 from molebench.scenarios.continual_figures import figures, trace
+from molebench.scenarios.gallery import most_confusable
 from molebench.scenarios.lessons import Course, Exams
 from molebench.scenarios.recruited import checked, facts, mean_scores, recruited
 from molebench.scenarios.school import School, identity
@@ -92,6 +93,7 @@ def outcome(
         splits={"pool": train.fingerprint, "test": school.test.fingerprint},
         sizes={"pool": len(train), "test": len(school.test)},
         poison_facts=facts(attack.updates, scored),
+        illustration=most_confusable(attack.updates, view.scores, view.base),
         warnings=cautions(trial, faults, leaked),
         updates=attack.updates,
         update_scores=scored,
@@ -145,6 +147,8 @@ def prepared(trial: Trial) -> School:
     tasks = split(k, training.tasks, training.base, stream(trial.seed, "class order"))
     if lacking := [trial.dataset.classes[c] for c in range(k) if (own.y == c).sum() < 2]:
         raise MolebenchError(f"class {listed(lacking)} has fewer than 2 training images; choose a larger victim.pool")
+    if training.search and training.optimiser != "sgd":
+        raise MolebenchError(f"victim.search=True tries rates of SGD; with {training.optimiser} set victim.lr instead")
     if (memory := getattr(learner, "memory", None)) is not None:
         share(memory, k)
     leak = trial.attack.faults.pool

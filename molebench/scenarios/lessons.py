@@ -173,7 +173,8 @@ class Course:
 
     def lesson(self, t: int) -> Lesson:
         """A task as this arm's learner meets it."""
-        return self.school.lesson(t, self.known(t - 1) if t else None, self.faults)
+        faults = self.faults if self.update(t) else Faults(attention_grad=self.faults.attention_grad)
+        return self.school.lesson(t, self.known(t - 1) if t else None, faults)
 
     def fit(self, network: nn.Module, lesson: Lesson) -> None:
         """A task's training, in place, on its images and the exemplars."""

@@ -26,9 +26,9 @@ from molebench.errors import MolebenchError, blamed, listed
 from molebench.offline_learners import OfflineLearner
 from molebench.provenance import device as computing_device
 from molebench.provenance import metered
+from molebench.scenarios.gallery import gallery
 from molebench.scenarios.offline_defended import Behind
 from molebench.scenarios.offline_figures import figures
-from molebench.scenarios.offline_gallery import gallery
 from molebench.scenarios.recruited import checked, facts, mean_scores, recruited
 from molebench.scenarios.together import Together
 from molebench.scenarios.trained import Trained, after, device_of, predictions, tensors, trained

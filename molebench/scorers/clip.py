@@ -49,6 +49,7 @@ PLACE = "{class}"
     paper="Radford et al., arXiv:2103.00020; models of open_clip",
     needs=("CLIP weights: 605 MB for ViT-B-32, or an open_clip checkpoint of your own",),
     licence="that of the weights",
+    cost="0.15 s an image with ViT-B-32 on one core, and 3 GB",
 )
 @dataclass(frozen=True)
 class ZeroShotCLIP:

@@ -1,4 +1,4 @@
-"""The images behind an offline cell's pictures: the worst pair's moles beside images that the victim is sure of.
+"""The images behind a cell's pictures of moles: one pair's, beside images of its classes that the scorer is sure of.
 
 Reference: Wisdom, Gokhale, Xiao, Yang, "Mole Recruitment", arXiv:2303.17080, Fig. 2.
 """
@@ -24,12 +24,24 @@ def gallery(
     before: Integer[Array, " m"],
 ) -> dict[str, Array]:
     """moles, attacked, confounding: images of the pair that lost most, best first; pair: its two classes, and `scores`
-    of the moles for the attacked class. Nothing where no update has moles."""
+    of the moles for the attacked class. Nothing where no update has moles. Offline the scorer is the victim."""
     paired = [i for i, update in enumerate(updates) if update.mole.any() and update.pairs]
     found = [(worst(arms["poisoned_undefended"].predicted[i], before, y, updates[i]), i) for i in paired]
     if not found:
         return {}
-    update = updates[min(found)[1]]
+    return portrait(updates[min(found)[1]], scores, pool)
+
+
+def most_confusable(updates: Sequence[Update], scores: Float[Array, "n k"] | None, pool: Samples) -> dict[str, Array]:
+    """The same of the update whose first pair has the largest rho; nothing where no update has moles."""
+    paired = [update for update in updates if update.mole.any() and update.pairs]
+    if scores is None or not paired:
+        return {}
+    return portrait(max(paired, key=lambda update: update.pairs[0].rho), scores, pool)
+
+
+def portrait(update: Update, scores: Float[Array, "n k"], pool: Samples) -> dict[str, Array]:
+    """The moles of an update's first pair, and the images of its two classes that the scorer is surest of."""
     a, c = update.pairs[0][:2]
     mine = update.index[update.mole]
     moles = mine[pool.y[mine] == c][:SHOWN]
