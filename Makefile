@@ -3,6 +3,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
+WORKERS ?= 2# processes that share the tests, a thread each: faster than one with two threads
 
 .PHONY: demo test test-slow bench bench-continual check clean
 
@@ -10,7 +11,7 @@ demo: .venv/installed
 	$(BIN)/python -m molebench run --attack feature_collision --victim al_resnet50
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 MOLEBENCH_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -19,7 +19,7 @@ from molebench.rng import torch_stream
 from molebench.training import PAD, Recipe, batched, cropped_and_flipped, rate, train
 
 N, K = 11, 3
-RECIPE = Recipe(epochs=4, batch=4, lr=0.1, schedule="step")
+RECIPE = Recipe(epochs=4, batch=4, lr=0.1, schedule="step", milestones=(2.0, 3.0))
 
 
 def tiny() -> nn.Module:
@@ -51,10 +51,20 @@ def rates(recipe: Recipe, parts: Sequence[float] = (0.0,)) -> list[float]:
     return [rate(recipe, epoch, part) for epoch in range(recipe.epochs) for part in parts]
 
 
-def test_in_steps_the_rate_is_a_tenth_from_half_of_the_epochs_and_a_hundredth_from_three_quarters() -> None:
-    assert rates(replace(RECIPE, epochs=8)) == [1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
-    assert rates(replace(RECIPE, epochs=5)) == [1.0, 1.0, 1.0, 0.1, 0.01]
-    assert rates(replace(RECIPE, epochs=1)) == [1.0]
+def test_in_steps_the_rate_is_a_tenth_from_each_milestone_on() -> None:
+    assert rates(RECIPE) == [1.0, 1.0, 0.1, 0.01]
+    assert rates(replace(RECIPE, epochs=5, milestones=(2.5, 3.75))) == [1.0, 1.0, 1.0, 0.1, 0.01]
+    assert rates(replace(RECIPE, milestones=())) == [1.0, 1.0, 1.0, 1.0]
+
+
+def test_an_offline_resnets_milestones_are_half_and_three_quarters_of_its_epochs() -> None:
+    for epochs, expected in (
+        (8, [1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01]),
+        (5, [1.0, 1.0, 1.0, 0.1, 0.01]),
+        (1, [1.0]),
+    ):
+        learner = ConvolutionalLearner(architecture=lambda stem, shape: torch.nn.Identity(), epochs=epochs)
+        assert rates(learner.training(Shape(28, 28, 1, 10))) == expected
 
 
 def test_linearly_the_rate_falls_batch_by_batch_to_zero_at_the_end() -> None:
@@ -82,7 +92,7 @@ def test_an_update_is_one_epoch_more_at_the_initial_rate_and_all_else_is_the_sam
 def test_the_papers_schedules_are_the_defaults() -> None:
     shape = Shape(28, 28, 1, 10)
     resnet = ConvolutionalLearner(lambda stem, shape: nn.Identity()).training(shape)
-    assert resnet == Recipe(30, 512, 0.01, "sgd", momentum=0.9, weight_decay=0.0, schedule="step", augment=False)
+    assert resnet == Recipe(30, 512, 0.01, "sgd", schedule="step", milestones=(15.0, 22.5))
     vit = TransformerLearner(lambda shape: nn.Identity()).training(shape)
     assert (vit.epochs, vit.batch, vit.lr, vit.optimiser, vit.schedule) == (4, 16, 2e-4, "adamw", "linear")
 
@@ -195,7 +205,7 @@ def by_hand(recipe: Recipe, order: Any) -> nn.Module:
 @pytest.mark.parametrize(
     "recipe",
     [
-        Recipe(4, 4, 0.1, "sgd", momentum=0.9, weight_decay=0.01, schedule="step"),
+        Recipe(4, 4, 0.1, "sgd", momentum=0.9, weight_decay=0.01, schedule="step", milestones=(2.0, 3.0)),
         Recipe(4, 4, 0.1, "sgd", momentum=0.0, schedule="linear"),
         Recipe(4, 4, 0.01, "adamw", weight_decay=0.1, schedule="linear"),
     ],

@@ -129,7 +129,7 @@ class Subject:
         """The scenarios in which it acts and of which there are runs."""
         stated = self.plugin.card.scenarios
         if not (found := [scenario for scenario in TRIED if scenario in stated]):
-            raise NotAsked(f"acts in {', '.join(stated)}; plug-ins are tried in {' and '.join(TRIED)}")
+            raise NotAsked(f"acts in {', '.join(stated)}; plug-ins are tried in {listed(TRIED)}")
         return found
 
 
