@@ -48,13 +48,13 @@ class ContinualMoles:
     rho. r: the line for N: published (for percentiles 95, 97, 99), or slope,intercept. unit: N is a multiple of it; the
     victim's batch over the task's classes where not given. overlap: an attacked class may have several confounding
     ones in a task. safe: leaves out a pair whose reverse rho is larger by more than 0.1. no_double: attacks a class in
-    one task only. protocol: as_released does all that the released code does otherwise, each of which is a switch:
-    pool: train_and_test seeks moles among test images too. n_plus_one: one mole more than the paper's rule. teacher:
-    just_trained distils the extra epoch from the model that was just trained. memory: reselected chooses exemplars
-    again from the extra epoch's images. il2m_statistics: doubled leaves IL2M's rectification off. train_on_moles:
-    false trains the extra epoch on the task's own images (DER, SSRE). prototypes: doubled shifts SSRE's labels.
-    attention_grad: false makes LwM's attention pass no gradient. reset_confusion: false reports running averages
-    (DER, SSRE).
+    one task only. protocol: as_released does all that the released code does otherwise; the parameters that follow
+    are its switches, one by one. pool: train_and_test seeks moles among test images too. n_plus_one: one mole more than
+    the paper's rule. teacher: just_trained distils the extra epoch from the model that was just trained. memory:
+    reselected chooses exemplars again from the extra epoch's images. il2m_statistics: doubled leaves IL2M's
+    rectification off. train_on_moles: false trains the extra epoch on the task's own images (DER, SSRE). prototypes:
+    doubled shifts SSRE's labels. attention_grad: false makes LwM's attention pass no gradient. reset_confusion: false
+    reports running averages (DER, SSRE).
     """
 
     rho_min: Share = 0.1
