@@ -1,6 +1,7 @@
 """DER: old backbones stay as they are to the last bit, the new one starts where they ended, and weights are aligned."""
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from unittest import mock
 
@@ -171,8 +172,14 @@ def test_its_first_task_has_one_backbone_and_no_auxiliary_head() -> None:
 
 def test_alignment_scales_new_rows_by_the_ratio_of_mean_norms() -> None:
     weight = torch.tensor([[3.0, 4.0], [0.0, 1.0], [6.0, 8.0], [0.0, 2.0]])  # old norms 5 and 1, new ones 10 and 2
-    found = aligned(weight, old=2)
+    found = aligned(weight, old=2, most=1.0)
     torch.testing.assert_close(found, torch.tensor([[3.0, 4.0], [0.0, 1.0], [3.0, 4.0], [0.0, 1.0]]))
+
+
+def test_rows_that_are_shorter_already_are_lengthened_by_the_rule_to_the_letter_alone() -> None:
+    weight = torch.tensor([[3.0, 4.0], [0.0, 5.0], [0.0, 2.0], [0.0, 3.0]])  # old norms 5 and 5, new ones 2 and 3
+    torch.testing.assert_close(aligned(weight, old=2, most=1.0), weight)
+    torch.testing.assert_close(aligned(weight, old=2, most=math.inf)[2:], torch.tensor([[0.0, 4.0], [0.0, 6.0]]))
 
 
 def test_closing_makes_the_mean_norms_of_old_and_new_weights_equal(third: Lesson) -> None:

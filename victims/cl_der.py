@@ -3,8 +3,10 @@
     L = CE(z, y) + weight CE(auxiliary logits, y')        y' = 0 for every old class, else y - old + 1
 
 After the training of a task its new classes' rows of the classifier are scaled by mean |old row| / mean |new row|, so
-that old and new weights have the same mean norm (weight alignment). The paper's masks, which prune a backbone, are left
-out, as in the code behind the published numbers; that code aligns where the paper finetunes on a balanced memory.
+that they are no longer than the old ones (weight alignment). Where training was so short that they are the shorter ones
+already, there is no bias towards them to take away, and scaling up would make one. The paper's masks, which prune a
+backbone, are left out, as in the code behind the published numbers; that code aligns where the paper finetunes on a
+balanced memory.
 
 Reference: Yan, Xie, He, "DER: Dynamically Expandable Representation for Class Incremental Learning", CVPR 2021;
 weight alignment: Zhao, Xiao, Gan, Zhang, Xia, "Maintaining Discrimination and Fairness in Class Incremental Learning",
@@ -12,8 +14,9 @@ CVPR 2020.
 """
 
 import copy
+import math
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -53,10 +56,11 @@ def grouped(y: Int[Tensor, " n"], old: int) -> Int[Tensor, " n"]:
     return (y - old + 1).clamp(min=0)
 
 
-def aligned(weight: Float[Tensor, "k d"], old: int) -> Float[Tensor, "k d"]:
-    """A classifier's rows, those of new classes scaled so that their mean L2 norm is that of the old ones."""
+def aligned(weight: Float[Tensor, "k d"], old: int, most: float) -> Float[Tensor, "k d"]:
+    """A classifier's rows, those of new classes scaled so that their mean L2 norm is that of the old ones; by a factor
+    of at most `most`."""
     norms = weight.norm(dim=1)
-    return torch.cat([weight[:old], weight[old:] * (norms[:old].mean() / norms[old:].mean())])
+    return torch.cat([weight[:old], weight[old:] * (norms[:old].mean() / norms[old:].mean()).clamp(max=most)])
 
 
 @victim(
@@ -71,11 +75,14 @@ def aligned(weight: Float[Tensor, "k d"], old: int) -> Float[Tensor, "k d"]:
 )
 @dataclass(frozen=True)
 class DER:
-    """training: sizes and schedules. memory: exemplars in all. weight: of the auxiliary loss."""
+    """training: sizes and schedules. memory: exemplars in all. weight: of the auxiliary loss. align: shrink takes bias
+    towards new classes away; always also lengthens rows that are the shorter ones, which is the rule to the letter.
+    """
 
     training: Curriculum = PUBLISHED
     memory: Count = 2000
     weight: NonNegative = 1.0
+    align: Literal["shrink", "always"] = "shrink"
 
     released = ("train_on_moles", "reset_confusion")
 
@@ -103,8 +110,9 @@ class DER:
         """The network with aligned weights, and the memory, herded by all backbones' features."""
         found = cast(Expandable, copy.deepcopy(network))
         if lesson.old:
+            most = 1.0 if self.align == "shrink" else math.inf
             with torch.no_grad():
-                found.classifier.weight.copy_(aligned(found.classifier.weight, lesson.old))
+                found.classifier.weight.copy_(aligned(found.classifier.weight, lesson.old, most))
         return Knowledge(found, remembered(network, lesson, self.memory))
 
     def scores(self, known: Knowledge, x: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n k"]:
