@@ -1,0 +1,290 @@
+"""Continual training: our LwF and iCaRL against avalanche-lib's, on the same images, network, epochs and batches.
+
+    make bench-continual
+
+installs avalanche-lib beside the rest, for this alone. Both learn the five tasks of Split-Fashion-MNIST (2 500 of the
+images that travel with the code) with ResNet-32 from the same first weights: float32, batches of 128, SGD with momentum
+and a fresh state every task, no crops or flips. Each has a process of its own, and they take turns, task by task, so
+that what else the machine does meets both alike. avalanche-lib is used as its examples do, without metrics or loggers.
+Where the two mean different things by a method it is given our meaning:
+
+- its LwF takes any loss of the classes: ours, cross-entropy over the current task's logits;
+- its iCaRL averages the published BCE over all k units where ours (`loss=bce`) adds them up, so it gets k times the
+  rate and a k-th of the weight decay: the same steps.
+
+What stays different: its teachers are in training mode and normalise with their batch's statistics, ours are frozen;
+its LwF goes on training old classes' heads; its iCaRL herds by another rule and mirrors exemplars for their means.
+"""
+
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pytest_benchmark.fixture import BenchmarkFixture
+from tabulate import tabulate
+from torch import Tensor, nn
+
+from molebench import provenance, registry
+from molebench.backbones import Backbone, backbone
+from molebench.classifiers import Shape, initialised, statistics
+from molebench.continual_learners import BATCH, Knowledge
+from molebench.exemplars import share
+from molebench.progress import silent
+from molebench.released import Faults
+from molebench.rng import stream, torch_stream
+from molebench.scenarios.lessons import Course
+from molebench.scenarios.school import School
+from molebench.splits import share_of
+from molebench.stages import Stages
+from molebench.tasks import split
+from molebench.types import Array, Samples
+from molebench.workspace import Workspace
+
+SEEDS = (0, 1, 2)
+NEW = 2  # classes of a task
+MEMORY = 240  # exemplars: shares are even after every task, for avalanche-lib rounds up where we round down
+SIZES: dict[str, Any] = {"pool": 2500, "epochs": 6, "batch": 128, "lr": 0.05, "schedule": "constant"}
+VICTIMS: dict[str, dict[str, Any]] = {"cl_lwf": {}, "cl_icarl": {"memory": MEMORY, "loss": "bce"}}
+PLAYERS = ("avalanche-lib", "molebench")
+TARGET = 1.5  # times avalanche-lib's images per second
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One player's course. seconds: of each task's training and closing. accuracy: over all classes, at the end."""
+
+    seconds: tuple[float, ...]
+    accuracy: float
+
+
+def school(victim: str, seed: int, folder: Path) -> School:
+    """What a seed fixes: the learner, its images, the order of the classes."""
+    data, plugin = registry.find("datasets", "fashion_mnist_mini"), registry.find("victims", victim)
+    dataset = data.build(data.resolve({}, "small")).load(Workspace.from_environment())
+    learner = plugin.build(plugin.resolve({**SIZES, **VICTIMS[victim]}, "small"))
+    own, test = share_of(dataset.splits["train"], learner.training.pool, seed, "pool"), dataset.splits["test"]
+    k, (height, width, channels) = len(dataset.classes), own.x.shape[1:]
+    tasks, shape = split(k, k // NEW, 1, stream(seed, "class order")), Shape(height, width, channels, k)
+    return School(learner, own, len(own), test, tasks, shape, seed, {"victim": victim}, Stages(folder), silent)
+
+
+def images_trained_on(given: School) -> int:
+    """Over all epochs of all tasks, exemplars included."""
+    budget, total = VICTIMS[given.identity["victim"]].get("memory"), 0
+    for t in range(len(given.tasks)):
+        kept = share(budget, given.tasks.old(t)) * given.tasks.old(t) if budget and t else 0
+        total += given.recipe(t).epochs * (len(given.index(t)) + kept)
+    return total
+
+
+class Ours:
+    """The scenario's own steps, less the checkpoints."""
+
+    def __init__(self, given: School) -> None:
+        self.school, self.course = given, Course(given, "clean")
+        self.known: Knowledge | None = None
+
+    def learn(self, t: int) -> None:
+        lesson, learner = self.school.lesson(t, self.known, Faults()), self.school.learner
+        network = learner.grown(lesson)
+        self.course.fit(network, lesson)
+        self.known = learner.closed(network, lesson)
+
+    def predicted(self) -> Int[Array, " m"]:
+        assert self.known is not None
+        return self.course.exam(self.known, len(self.school.tasks) - 1)
+
+
+class Images(torch.utils.data.Dataset[tuple[Array, int]]):
+    """Stored images and positions, as torchvision's transforms and avalanche-lib want them."""
+
+    def __init__(self, samples: Samples, given: School) -> None:
+        self.x, self.targets = np.array(samples.x), given.tasks.position[samples.y].tolist()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, i: int) -> tuple[Array, int]:
+        return self.x[i], self.targets[i]
+
+
+class Theirs:
+    """avalanche-lib's strategy of the same name."""
+
+    def __init__(self, given: School) -> None:
+        from avalanche.benchmarks import nc_benchmark
+
+        self.school, self.transform = given, normalising(given)
+        train, test = Images(given.pool, given), Images(given.test, given)
+        stream = nc_benchmark(
+            train,
+            test,
+            len(given.tasks),
+            task_labels=False,
+            fixed_class_order=list(range(given.shape.classes)),
+            train_transform=self.transform,
+            eval_transform=self.transform,
+        )
+        torch.manual_seed(given.seed)  # avalanche-lib draws from the global generator
+        self.tasks = stream.train_stream
+        self.strategy = (their_lwf if given.identity["victim"] == "cl_lwf" else their_icarl)(given)
+
+    def learn(self, t: int) -> None:
+        self.strategy.train(self.tasks[t], reset_optimizer_state=True)
+
+    def predicted(self) -> Int[Array, " m"]:
+        model, x = self.strategy.model.eval(), torch.stack([self.transform(image) for image in self.school.test.x])
+        with torch.inference_mode():
+            found = torch.cat([model(part).argmax(dim=1) for part in torch.split(x, BATCH)])
+        return self.school.tasks.order[found.numpy()]
+
+
+def normalising(given: School) -> Any:
+    """A stored image to a tensor with the first task's mean and deviation taken out, as ours has it."""
+    from torchvision.transforms import Compose, Normalize, ToTensor
+
+    mean, std = statistics(given.pool.x[given.index(0)])
+    return Compose([ToTensor(), Normalize((mean / 255).tolist(), (std / 255).tolist())])
+
+
+def their_lwf(given: School) -> Any:
+    from avalanche.models import IncrementalClassifier
+    from avalanche.training import LwF
+
+    features, recipe = body(given), given.recipe(0)
+    learner: Any = given.learner
+    model = nn.Sequential(features, IncrementalClassifier(features.width, NEW))
+    optimiser = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+    believed = {"alpha": learner.weight, "temperature": learner.temperature}
+    return LwF(model=model, optimizer=optimiser, criterion=loss_of_task, **believed, **sizes(given))
+
+
+def loss_of_task(z: Float[Tensor, "n k"], y: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Cross-entropy over the logits of the task that the batch is from."""
+    old = int(y.min()) // NEW * NEW
+    return F.cross_entropy(z[:, old : old + NEW], y - old)
+
+
+def their_icarl(given: School) -> Any:
+    from avalanche.models import IncrementalClassifier
+    from avalanche.training import ICaRL
+
+    features, recipe, k = body(given), given.recipe(0), given.shape.classes
+    learner: Any = given.learner
+    head = IncrementalClassifier(features.width, k)
+    weights, rate, decay = [*features.parameters(), *head.parameters()], recipe.lr * k, recipe.weight_decay / k
+    return ICaRL(
+        feature_extractor=features,
+        classifier=head,
+        optimizer=torch.optim.SGD(weights, rate, recipe.momentum, weight_decay=decay),
+        memory_size=learner.memory,
+        buffer_transform=None,
+        fixed_memory=True,
+        **sizes(given),
+    )
+
+
+def sizes(given: School) -> dict[str, Any]:
+    """What every strategy of avalanche-lib is told."""
+    recipe = given.recipe(0)
+    return {
+        "train_epochs": recipe.epochs,
+        "train_mb_size": recipe.batch,
+        "eval_mb_size": BATCH,
+        "evaluator": None,
+    }
+
+
+def body(given: School) -> Backbone:
+    """The backbone with which ours begins, in PyTorch's ordinary memory format."""
+    init = torch_stream(given.seed, "victim init", 0)
+    network = initialised(lambda: backbone(given.learner.training.backbone, given.shape), init)
+    assert isinstance(network, Backbone)
+    return network.to(memory_format=torch.contiguous_format)
+
+
+def play(player: str, victim: str, seed: int, folder: Path, pipe: Connection) -> None:
+    """A whole course in a process of its own: a task at each word that comes, and its seconds back; then the exam."""
+    torch.set_num_threads(provenance.threads())
+    torch.optim.SGD([torch.zeros(1)], 0.1).step()  # what PyTorch imports with its first optimiser
+    given = school(victim, seed, folder)
+    mine = Ours(given) if player == "molebench" else Theirs(given)
+    for t in range(len(given.tasks)):
+        pipe.recv()
+        start = perf_counter()
+        mine.learn(t)
+        pipe.send(perf_counter() - start)
+    pipe.send(float((mine.predicted() == given.test.y).mean()))
+
+
+def taking_turns(victim: str, seed: int, folder: Path) -> dict[str, Outcome]:
+    """Both players' courses, a task of one and then the same of the other."""
+    spawn, tasks = multiprocessing.get_context("spawn"), range(len(school(victim, seed, folder).tasks))
+    pipes, processes = {}, []
+    for player in PLAYERS:
+        pipes[player], theirs = spawn.Pipe()
+        processes.append(spawn.Process(target=play, args=(player, victim, seed, folder, theirs)))
+        processes[-1].start()
+        theirs.close()  # so that a player who falls ends the wait for it
+    seconds: dict[str, list[float]] = {player: [] for player in PLAYERS}
+    for t in tasks:
+        for player, pipe in pipes.items():
+            pipe.send(t)
+            seconds[player].append(pipe.recv())
+    found = {player: Outcome(tuple(seconds[player]), pipe.recv()) for player, pipe in pipes.items()}
+    for process in processes:
+        process.join()
+    return found
+
+
+def speeds(courses: list[dict[str, Outcome]], images: int) -> dict[str, float]:
+    """Images per second of training, over all seeds."""
+    return {who: len(courses) * images / sum(sum(course[who].seconds) for course in courses) for who in PLAYERS}
+
+
+def standard_error(values: list[float]) -> float:
+    """Of their mean."""
+    return float(np.std(values, ddof=1) / len(values) ** 0.5)
+
+
+def rows(speed: dict[str, float], accuracies: dict[str, list[float]]) -> Iterator[tuple[str, ...]]:
+    """One a player: speed, its ratio to avalanche-lib's, accuracy."""
+    for who in PLAYERS:
+        accuracy = f"{np.mean(accuracies[who]):.3f} ± {standard_error(accuracies[who]):.3f}"
+        yield who, f"{speed[who]:.1f}", f"{speed[who] / speed['avalanche-lib']:.2f}", accuracy
+
+
+@pytest.mark.skipif(find_spec("avalanche") is None, reason="no avalanche-lib; `make bench-continual` installs it")
+@pytest.mark.benchmark(group="continual training (ResNet-32, 28 px, five tasks, batch 128), both players")
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_as_accurate_as_avalanche_lib_and_faster(
+    benchmark: BenchmarkFixture, victim: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run() -> list[dict[str, Outcome]]:
+        return [taking_turns(victim, seed, tmp_path) for seed in SEEDS]
+
+    courses = benchmark.pedantic(run, rounds=1, iterations=1)  # type: ignore[no-untyped-call]
+    speed = speeds(courses, images_trained_on(school(victim, SEEDS[0], tmp_path)))
+    accuracies = {who: [course[who].accuracy for course in courses] for who in PLAYERS}
+    ratio = speed["molebench"] / speed["avalanche-lib"]
+    apart = abs(float(np.mean(accuracies["molebench"]) - np.mean(accuracies["avalanche-lib"])))
+    allowed = 2 * sum(standard_error(each) ** 2 for each in accuracies.values()) ** 0.5
+    found = {"images_per_second": speed, "ratio": ratio, "accuracies": accuracies, "apart": apart, "allowed": allowed}
+    benchmark.extra_info.update(found | {"threads": provenance.threads()})
+    with capsys.disabled():
+        headers = (victim, "images/s", "ratio", f"accuracy, {len(SEEDS)} seeds (± standard error)")
+        sys.stdout.write("\n" + tabulate(list(rows(speed, accuracies)), headers) + "\n")
+    assert apart <= allowed
+    assert ratio >= TARGET
