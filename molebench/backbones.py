@@ -9,6 +9,7 @@ Reference: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", 
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from molebench.classifiers import Shape
 
 Name = Literal["resnet32", "resnet18"]
+Arithmetic = Literal["float32", "bfloat16"]
 LARGE = 64  # pixels beyond which a ResNet-18 begins as on ImageNet
 
 
@@ -39,10 +41,14 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Normalised images [n, c, h, w] to features [n, d]."""
+    """Normalised images [n, c, h, w] to features [n, d]. With bfloat16 its convolutions multiply in it and maps are
+    kept in it; weights, batch-norm statistics, sums over batches and what comes out are float32."""
 
-    def __init__(self, stem: nn.Module, widths: tuple[int, ...], blocks: int) -> None:
+    def __init__(
+        self, stem: nn.Module, widths: tuple[int, ...], blocks: int, arithmetic: Arithmetic = "float32"
+    ) -> None:
         super().__init__()
+        self.arithmetic = arithmetic
         self.stem, layers = stem, list[nn.Module]()
         ins = widths[0]
         for stage, outs in enumerate(widths):
@@ -57,21 +63,22 @@ class Backbone(nn.Module):
 
     def maps(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         """The maps of the last stage."""
-        found: Tensor = self.stages(self.stem(x))
-        return found
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.arithmetic == "bfloat16"):
+            found: Tensor = self.stages(self.stem(x))
+        return found.to(x.dtype)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """Features."""
         return self.maps(x).mean(dim=(2, 3))
 
 
-def backbone(name: Name, shape: Shape) -> Backbone:
+def backbone(name: Name, shape: Shape, arithmetic: Arithmetic = "float32") -> Backbone:
     """A backbone with random weights, from the global generator: `classifiers.initialised` gives it one of its own."""
     if name == "resnet32":
-        return Backbone(small_stem(shape.channels, 16), (16, 32, 64), blocks=5)
+        return Backbone(small_stem(shape.channels, 16), (16, 32, 64), 5, arithmetic)
     large = min(shape.height, shape.width) > LARGE
     stem = large_stem(shape.channels, 64) if large else small_stem(shape.channels, 64)
-    return Backbone(stem, (64, 128, 256, 512), blocks=2)
+    return Backbone(stem, (64, 128, 256, 512), 2, arithmetic)
 
 
 def small_stem(channels: int, width: int) -> nn.Module:

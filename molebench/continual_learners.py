@@ -40,9 +40,10 @@ class Curriculum:
     tasks; the same where not given. schedule: of the rate; plateau is a third of it after ten epochs without gain on a
     tenth of the images held out, and the end below 1e-4; step a tenth from each milestone on; linear falls to zero.
     milestones: epochs of the first task, such as 60,120,170. later_milestones: of later tasks; the same where not
-    given. augment: crops and flips (auto: for colour images). pool: most training images, the same share of every
-    class; all where not given. exam: most test items, likewise. search: finds rate and trade-off of each task by grid.
-    seed: fixes the model alone; the cell's seed where not given.
+    given. augment: crops and flips (auto: for colour images). arithmetic: of the backbone; bfloat16 is faster where the
+    processor has it. pool: most training images, the same share of every class; all where not given. exam: most test
+    items, likewise. search: finds rate and trade-off of each task by grid. seed: fixes the model alone; the cell's seed
+    where not given.
     """
 
     tasks: Count = 5
@@ -61,6 +62,7 @@ class Curriculum:
     milestones: str = ""
     later_milestones: str = ""
     augment: Augment = "auto"
+    arithmetic: backbones.Arithmetic = "float32"
     pool: Count | None = None
     exam: Count | None = None
     search: bool = False
@@ -156,7 +158,9 @@ class ContinualLearner(Protocol):
 def plain_network(training: Curriculum, lesson: Lesson, freeze_old_heads: bool = False) -> Incremental:
     """The network before, its head grown by this task's classes; at the first task a new one."""
     if lesson.before is None:
-        body = initialised(lambda: backbones.backbone(training.backbone, lesson.shape), lesson.init)
+        body = initialised(
+            lambda: backbones.backbone(training.backbone, lesson.shape, training.arithmetic), lesson.init
+        )
         first = Incremental(body, *statistics(lesson.x[lesson.index].cpu().numpy()))  # type: ignore[arg-type]
         return grown(first.to(lesson.x.device), lesson.new, lesson.init)
     found = grown(cast(Incremental, lesson.before.network), lesson.new, lesson.init)

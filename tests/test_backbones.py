@@ -2,23 +2,24 @@
 
 import copy
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from molebench import backbones
+from molebench import backbones, registry
 from molebench.classifiers import Shape, initialised
 from molebench.continual_learners import Knowledge, plain_network
 from molebench.incremental import Incremental, frozen, grown
 from molebench.rng import torch_stream
 from molebench.victims.cl_finetune import Finetune
-from tests.small_lessons import NEW, QUICK, learnt, lesson
+from tests.small_lessons import NEW, QUICK, accuracy, course, learnt, lesson
 
 
-def backbone(name: Any, side: int, channels: int = 3, seed: int = 0) -> backbones.Backbone:
+def backbone(name: Any, side: int, channels: int = 3, seed: int = 0, arithmetic: Any = "float32") -> backbones.Backbone:
     shape = Shape(side, side, channels, 10)
-    found = initialised(lambda: backbones.backbone(name, shape), torch_stream(seed, "init"))
+    found = initialised(lambda: backbones.backbone(name, shape, arithmetic), torch_stream(seed, "init"))
     assert isinstance(found, backbones.Backbone)
     return found
 
@@ -157,3 +158,33 @@ def test_a_frozen_network_is_the_same_function_without_norms_or_gradients(networ
     assert network.training
     assert all(w.requires_grad for w in network.parameters())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+# ------------------------------------------------------------------ bfloat16
+
+
+@pytest.mark.parametrize("name", ["resnet32", "resnet18"])
+def test_bfloat16_rounds_maps_and_nothing_else(name: Any) -> None:
+    exact, rounded = backbone(name, 28).eval(), backbone(name, 28, arithmetic="bfloat16").eval()
+    x = images(4, 28)
+    f, g = exact(x).detach(), rounded(x).detach()
+    assert g.dtype == f.dtype
+    assert not torch.equal(f, g)
+    assert float((f - g).norm() / f.norm()) < 0.02  # eight bits a number
+    assert {v.dtype for v in rounded.state_dict().values()} == {v.dtype for v in exact.state_dict().values()}
+
+
+@pytest.mark.parametrize("name", [name for name in registry.files("victims") if name.startswith("cl_")])
+def test_every_learner_learns_in_bfloat16_what_it_learns_in_float32(name: str) -> None:
+    plugin = registry.find("victims", name)
+
+    def small(name: Any, shape: Shape, arithmetic: Any) -> backbones.Backbone:
+        del name
+        return backbones.Backbone(backbones.small_stem(shape.channels, 8), (8, 16), 1, arithmetic)
+
+    def right(arithmetic: Any) -> float:
+        learner = plugin.build(plugin.resolve({"arithmetic": arithmetic}, "tiny"))
+        return accuracy(learner, course(learner, tasks=2, epochs=12)[-1])
+
+    with mock.patch("molebench.backbones.backbone", small):
+        assert right("bfloat16") == pytest.approx(right("float32"), abs=0.1)

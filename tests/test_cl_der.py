@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from molebench.backbones import Backbone, small_stem
+from molebench.backbones import Arithmetic, Backbone, small_stem
 from molebench.classifiers import Shape
 from molebench.continual_learners import Knowledge, Lesson
 from molebench.expandable import Expandable
@@ -28,8 +28,8 @@ WIDTH = 16  # features of a backbone
 def small_backbones() -> Iterator[None]:
     """Residual networks of two blocks: their batch norms settle within a few steps."""
 
-    def small(name: str, shape: Shape) -> Backbone:
-        del name
+    def small(name: str, shape: Shape, arithmetic: Arithmetic) -> Backbone:
+        del name, arithmetic
         return Backbone(small_stem(shape.channels, 8), (8, WIDTH), blocks=1)
 
     with mock.patch("molebench.backbones.backbone", small):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from molebench.adapters import Adapted, adapters
-from molebench.backbones import Backbone, small_stem
+from molebench.backbones import Arithmetic, Backbone, small_stem
 from molebench.classifiers import Shape
 from molebench.continual_learners import Curriculum, Knowledge, Lesson
 from molebench.errors import MolebenchError
@@ -31,8 +31,8 @@ FAULTY = Faults(prototypes=True)
 def small_backbones() -> Iterator[None]:
     """Residual networks of two blocks: their batch norms settle within a few steps."""
 
-    def small(name: str, shape: Shape) -> Backbone:
-        del name
+    def small(name: str, shape: Shape, arithmetic: Arithmetic) -> Backbone:
+        del name, arithmetic
         return Backbone(small_stem(shape.channels, 8), (8, 16), blocks=1)
 
     with mock.patch("molebench.backbones.backbone", small):

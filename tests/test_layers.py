@@ -96,6 +96,7 @@ ORDER = [
     "tensor_files",
     "hub",
     "rehearsal",
+    "recall",
     "expandable",
     "continual_learners",
     "extractors.efficientnet_lite0",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from molebench import registry
-from molebench.backbones import Backbone, small_stem
+from molebench.backbones import Arithmetic, Backbone, small_stem
 from molebench.classifiers import Shape
 from molebench.continual_learners import Curriculum, Knowledge, Lesson, Objective
 from molebench.incremental import frozen
@@ -116,8 +116,8 @@ class Watched:
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A folder of one's own, and backbones of one block a stage: what is asked here does not depend on their size."""
 
-    def small(name: str, shape: Shape) -> Backbone:
-        del name
+    def small(name: str, shape: Shape, arithmetic: Arithmetic) -> Backbone:
+        del name, arithmetic
         return Backbone(small_stem(shape.channels, 4), (4, 8), blocks=1)
 
     with mock.patch("molebench.backbones.backbone", small):

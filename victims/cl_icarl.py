@@ -32,6 +32,7 @@ from molebench.continual_learners import (
 from molebench.distillation import bce
 from molebench.exemplars import class_means, indices
 from molebench.incremental import Incremental, frozen
+from molebench.recall import recalled
 from molebench.rehearsal import remembered
 
 BIBTEX = """
@@ -79,7 +80,8 @@ class ICaRL:
 
     def objective(self, network: nn.Module, lesson: Lesson) -> Objective:
         """The classes' loss, and distillation over the old ones."""
-        teacher, old = lesson.teacher, lesson.old
+        old = lesson.old
+        teacher = lesson.teacher and recalled(lesson.teacher, self.training, lesson)
 
         def loss(x: Tensor, y: Tensor) -> Tensor:
             z = network(x)

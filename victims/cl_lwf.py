@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from molebench.cards import NonNegative, Positive, victim
 from molebench.continual_learners import SMALL, TINY, Curriculum, Knowledge, Lesson, Objective, plain_network
 from molebench.distillation import kd, of_task
+from molebench.recall import recalled
 
 BIBTEX = """
 @article{li2018lwf,
@@ -52,7 +53,8 @@ class LwF:
 
     def objective(self, network: nn.Module, lesson: Lesson) -> Objective:
         """Cross-entropy over this task's logits, and distillation over the old ones."""
-        teacher, old = lesson.teacher, lesson.old
+        old = lesson.old
+        teacher = lesson.teacher and recalled(lesson.teacher, self.training, lesson)
 
         def loss(x: Tensor, y: Tensor) -> Tensor:
             z = network(x)

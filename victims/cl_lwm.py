@@ -16,6 +16,7 @@ Reference: Dhar, Singh, Peng, Wu, Chellappa, "Learning without Memorizing", CVPR
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -27,6 +28,7 @@ from molebench.cards import NonNegative, Positive, victim
 from molebench.continual_learners import SMALL, TINY, Curriculum, Knowledge, Lesson, Objective, plain_network
 from molebench.distillation import kd, of_task
 from molebench.incremental import Incremental
+from molebench.recall import recalled
 
 BIBTEX = """
 @inproceedings{dhar2019lwm,
@@ -47,6 +49,14 @@ def attention(
 def weights(network: Incremental) -> Float[Tensor, "k d"]:
     """The rows of all heads."""
     return torch.cat([head.weight for head in network.heads])  # type: ignore[misc]
+
+
+def told(teacher: nn.Module, old: int, x: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n o_ij"]:
+    """What a frozen model teaches of images: its logits of the old classes, and then Q'."""
+    network = cast(Incremental, teacher)
+    maps = network.maps(x)
+    believed = network.logits(maps.mean(dim=(2, 3)))[:, :old]
+    return torch.cat([believed, attention(maps, weights(network), believed.argmax(dim=1))], dim=1)
 
 
 @victim(
@@ -76,7 +86,8 @@ class LwM:
 
     def objective(self, network: nn.Module, lesson: Lesson) -> Objective:
         """Cross-entropy over this task's logits, distillation over the old ones, and attention kept."""
-        student, teacher, old = cast(Incremental, network), cast("Incremental | None", lesson.teacher), lesson.old
+        student, old = cast(Incremental, network), lesson.old
+        teacher = lesson.teacher and recalled(partial(told, lesson.teacher, old), self.training, lesson)
 
         def loss(x: Tensor, y: Tensor) -> Tensor:
             maps = student.maps(x)
@@ -85,11 +96,8 @@ class LwM:
             if teacher is None:
                 return own
             with torch.no_grad():
-                maps_then = teacher.maps(x)
-                believed = teacher.logits(maps_then.mean(dim=(2, 3)))[:, :old]
-                b = believed.argmax(dim=1)
-                looked = attention(maps_then, weights(teacher), b)
-            looks = attention(maps, weights(student), b)
+                believed, looked = teacher(x).tensor_split([old], dim=1)
+            looks = attention(maps, weights(student), believed.argmax(dim=1))
             if lesson.faults.attention_grad:
                 looks = looks.detach()
             strayed = (looks - looked).abs().sum(dim=1).mean()

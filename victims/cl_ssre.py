@@ -39,6 +39,7 @@ from molebench.continual_learners import (
 )
 from molebench.errors import MolebenchError
 from molebench.incremental import Incremental, frozen
+from molebench.recall import recalled
 from molebench.rehearsal import own_images
 from molebench.types import Array
 
@@ -163,14 +164,15 @@ class SSRE:
         """Cross-entropy in the base task; later the three terms, with prototypes drawn from a stream of their own."""
         if lesson.before is None:
             return lambda x, y: F.cross_entropy(network(x) / self.temperature, y)
-        learner, teacher = cast(Adaptable, network), cast(Adaptable, lesson.teacher)
+        learner = cast(Adaptable, network)
+        teacher = recalled(cast(Adaptable, lesson.teacher).features, self.training, lesson)
         prototypes = torch.from_numpy(np.array(lesson.before.facts["prototypes"])).to(lesson.x.device)
         draws = Generator().manual_seed(lesson.init.initial_seed())
 
         def loss(x: Tensor, y: Tensor) -> Tensor:
             f = learner.features(x)
             with torch.no_grad():
-                before = teacher.features(x)
+                before = teacher(x)
             c = torch.randint(lesson.old, (len(x),), generator=draws).to(x.device)
             s = similarity(f, prototypes)
             own = F.cross_entropy(learner.logits(f) / self.temperature, y, reduction="none")
