@@ -6,7 +6,7 @@ from pathlib import Path
 
 from molebench.classnames import ARROW
 from molebench.errors import listed
-from molebench.grid import Resolved, Sweep, resolve
+from molebench.grid import Resolved, resolve
 from molebench.models_table import models_table
 from molebench.not_run import available, why_not
 from molebench.pair_deltas import model
@@ -15,6 +15,7 @@ from molebench.record import MetricValue, Record
 from molebench.report import interval, known, number, over, paragraph, rendered, whole
 from molebench.runner import changed
 from molebench.store import Store
+from molebench.sweep_file import Sweep
 from molebench.verdicts import (
     OF_THE_VALUE,
     SHARE_OF_LABELS,
@@ -109,7 +110,7 @@ def row_blocks(
             ran = True
             where, records = described(row, dataset, group), group.records
             own = [replace(line, where=where) for line in compared(table, row, records, shelf.store)]
-            others = {a: found(sweep, row, a, dataset, shelf) for a in sweep.attack if a not in table.attacks}
+            others = {a: found(sweep, row, a, dataset, shelf) for a in sweep.attacks if a not in table.attacks}
             rest = [line for control, each in others.items() for line in control_lines(row, control, each)]
             beside = [record for each in others.values() for record in each.records]
             yield Block([*own, *own_control(row, records, shelf.store), *rest], [*records, *beside])

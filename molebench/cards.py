@@ -61,6 +61,16 @@ AudioWeightsPath = Annotated[str, UserPath(("audioset", "random"))]
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a cell takes of a machine while it runs. cpu: processors, and the threads that it computes with. gpu:
+    graphics processors, or a share of one, where it trains on one. memory: GiB."""
+
+    cpu: int = 1
+    gpu: float = 1.0
+    memory: float = 2.0
+
+
+@dataclass(frozen=True)
 class Card:
     """paper: where the method is defined. profiles: sizes by profile name, and sizes only.
 
@@ -69,7 +79,7 @@ class Card:
     default. band: clean accuracy outside which a victim is unhealthy. sees: what a defense is shown beyond its
     ordinary view (molebench.hooks.SEES). modality: what a victim, an extractor or a dataset deals with; ANY where its
     files say. by_modality: parameters in units of inputs or features, where a modality wants others than the
-    defaults. cost, needs: in words, for people.
+    defaults. cost, needs: in words, for people. resources: what a cell with it takes of a machine.
     """
 
     kind: str
@@ -86,6 +96,7 @@ class Card:
     by_modality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     licence: str = ""
     cost: str = ""
+    resources: Resources = Resources()
 
     def __post_init__(self) -> None:
         for name in ("scenarios", "needs", "sees"):

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from molebench.commands import board, data, plugins, results, running
+from molebench.commands import board, data, plugins, results, running, sweeping, upkeep
 
 app = typer.Typer(
     help="Attacks that poison a learner with valid data, the defenses against them, and figures to compare.",
@@ -17,7 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(running.run)
-app.command()(running.sweep)
+app.command()(sweeping.sweep)
+app.command()(sweeping.status)
 app.command()(results.report)
 app.command("list")(plugins.list_)
 app.command()(plugins.describe)
@@ -27,6 +28,7 @@ app.command()(plugins.new)
 app.command()(data.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(board.app, name="leaderboard")
+app.add_typer(upkeep.app, name="store")
 
 
 def main() -> None:

@@ -18,6 +18,10 @@ class CellFailed(MolebenchError):
     exit_code = 3
 
 
+class Busy(MolebenchError):
+    """Another process is at this very cell."""
+
+
 def listed(names: Iterable[str], most: int = 8) -> str:
     """The first names, comma separated, and how many more there are."""
     names = list(names)

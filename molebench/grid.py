@@ -1,25 +1,23 @@
-"""What to run: a Cell by names and parameters, a Sweep as a product of lists, and the key of each.
+"""What to run: a Cell by names and parameters, what it stands for, and its key.
 
 A cell's key is the sha256 of the canonical JSON of its *resolved* form: every parameter of every component,
 whether given, set by the profile or left at its default. A display string is never a key.
 """
 
-import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from molebench import registry
 from molebench.cards import Whole
 from molebench.compatible import check_dataset, check_scenario
-from molebench.errors import MolebenchError, listed, unknown
-from molebench.published import Published, PublishedRow, Scalar
+from molebench.errors import MolebenchError, unknown
+from molebench.published import Scalar
 from molebench.registry import Parameter, Plugin
-from molebench.stages import key
+from molebench.stages import canonical, key
 from molebench.workspace import file_fact
 
 Profile = Literal["tiny", "small", "paper"]
@@ -100,35 +98,81 @@ class Resolved:
         return key({k: v for k, v in self.canonical.items() if k != "seed"})
 
 
-def resolve(cell: Cell) -> Resolved:
+@dataclass(frozen=True)
+class Lookup:
+    """Plug-ins and parts, each looked up once for all the cells that share it.
+
+    For one command: between two a user may edit a plug-in, or a file that a parameter names.
+    """
+
+    plugins: dict[tuple[str, str], Plugin] = field(default_factory=dict)
+    fields: dict[tuple[str, str], dict[str, Parameter]] = field(default_factory=dict)
+    parts: dict[tuple[str, ...], Part] = field(default_factory=dict)
+
+    def find(self, kind: str, name: str) -> Plugin:
+        """A plug-in by name."""
+        if (kind, name) not in self.plugins:
+            self.plugins[kind, name] = registry.find(kind, name)
+        return self.plugins[kind, name]
+
+    def parameters(self, kind: str, name: str) -> dict[str, Parameter]:
+        """The parameters of a plug-in."""
+        if (kind, name) not in self.fields:
+            self.fields[kind, name] = self.find(kind, name).parameters
+        return self.fields[kind, name]
+
+    def part(self, plugin: Plugin, given: Mapping[str, Any], profile: str, modality: str) -> Part:
+        """A component with every parameter that is given, set by the profile or left at its default."""
+        known_by = (plugin.kind, plugin.name, canonical(dict(given)), profile, modality)
+        if known_by not in self.parts:
+            self.parts[known_by] = _part(plugin, given, profile, modality)
+        return self.parts[known_by]
+
+
+def resolve(cell: Cell, lookup: Lookup | None = None) -> Resolved:
     """Looks up and checks everything a cell names; a user's mistake is one clear line."""
-    victim = registry.find("victims", cell.victim)
-    attack = registry.find("attacks", cell.attack)
-    dataset = registry.find("datasets", cell.dataset or str(victim.card.dataset))
-    defenses = [registry.find("defenses", name) for name in cell.defenses]
+    lookup = lookup or Lookup()
+    victim, attack = lookup.find("victims", cell.victim), lookup.find("attacks", cell.attack)
+    dataset = lookup.find("datasets", cell.dataset or str(victim.card.dataset))
+    defenses = [lookup.find("defenses", name) for name in cell.defenses]
     for plugin in (attack, *defenses):
         check_scenario(plugin, victim)
     check_dataset(victim, dataset)
     plugins = {"dataset": dataset, "attack": attack, "victim": victim}
-    if name := getattr(victim.make, "keywords", {}).get("extractor"):
-        plugins["extractor"] = registry.find("extractors", name)
-    plugins |= named_by(attack, cell, victim.card.modality)
+    if name := extractor_of(victim):
+        plugins["extractor"] = lookup.find("extractors", name)
+    modality = victim.card.modality
+    plugins |= named_by(attack, cell, modality, lookup)
     given = _by_part(cell.parameters, [*plugins, *cell.defenses])
 
     def part(plugin: Plugin, name: str) -> Part:
-        return _part(plugin, given.get(name, {}), cell.profile, victim.card.modality)
+        return lookup.part(plugin, given.get(name, {}), cell.profile, modality)
 
     return Resolved(cell, {r: part(p, r) for r, p in plugins.items()}, tuple(part(d, d.name) for d in defenses))
 
 
-def named_by(attack: Plugin, cell: Cell, modality: str) -> dict[str, Plugin]:
+def modules(resolved: Resolved, lookup: Lookup | None = None) -> dict[str, str]:
+    """'kind name' of every plug-in that takes part, of the attack's control and of the scenario, to its module."""
+    plugins = [part.plugin for part in (*resolved.parts.values(), *resolved.defenses)]
+    if name := resolved.parts["attack"].plugin.card.control:
+        plugins.append((lookup or Lookup()).find("attacks", name))
+    scenario = {f"scenario {resolved.scenario}": f"molebench.scenarios.{resolved.scenario}"}
+    return {f"{each.kind} {each.name}": each.module.__name__ for each in plugins} | scenario
+
+
+def extractor_of(victim: Plugin) -> str:
+    """The name of the extractor on which a victim learns; '' where it has none."""
+    return str(getattr(victim.make, "keywords", {}).get("extractor", ""))
+
+
+def named_by(attack: Plugin, cell: Cell, modality: str, lookup: Lookup) -> dict[str, Plugin]:
     """The plug-ins that an attack's parameters name, such as its scorer, by role."""
-    named = [p for p in attack.parameters.values() if p.names]
+    named = [p for p in lookup.parameters("attacks", attack.name).values() if p.names]
     if not named:
         return {}
     given = {name.removeprefix("attack."): v for name, v in cell.parameters.items() if name.startswith("attack.")}
-    values = attack.resolve(given, cell.profile, modality)
-    return {p.names.rstrip("s"): registry.find(p.names, values[p.name]) for p in named}
+    values = lookup.part(attack, given, cell.profile, modality).values
+    return {p.names.rstrip("s"): lookup.find(p.names, values[p.name]) for p in named}
 
 
 def _by_part(parameters: Mapping[str, Scalar], parts: list[str]) -> dict[str, dict[str, Scalar]]:
@@ -165,155 +209,3 @@ def published(who: str, parameter: Parameter, value: Any) -> Any:
             f"expected {' or '.join((*parameter.words, 'a path that exists'))}"
         )
     return f"{path.name}@sha256:{fact.sha256}"
-
-
-Item = TypeVar("Item")
-Several = Annotated[list[Item], Field(min_length=1)]
-
-
-class Sweep(BaseModel):
-    """A grid: every combination of the listed values. `set` maps 'part.parameter' to a list of values.
-
-    published: what a paper reports of these cells, to be shown beside them.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: str
-    attack: Several[str]
-    victim: Several[str]
-    dataset: Several[str | None] = [None]
-    defense: Several[list[str]] = [[]]
-    profile: Profile = "small"
-    seed: Several[Whole] = [0]
-    set: dict[str, Several[Scalar]] = {}
-    published: Published | None = None
-
-    @model_validator(mode="after")
-    def _each_published_row_is_one_cell(self) -> "Sweep":
-        if self.published is None:
-            return self
-        for attack in (self.published.attack, *self.published.attacks):
-            if attack not in self.attack:
-                raise ValueError(f"published.attack {attack!r} is none of this sweep's ({listed(self.attack)})")
-        for row in self.published.rows:
-            for name, values in self.set.items():
-                if len(values) > 1 and name not in row.set and name != MODELS:
-                    raise ValueError(f"the published row {row.title!r} must say in its `set` which {name} it is about")
-        return self
-
-    def published_cells(self, row: PublishedRow, attack: str, dataset: str) -> Iterator[Cell]:
-        """A row's cell over the sweep's trials: every seed with every model that it lists."""
-        models = [] if MODELS in row.set else self.set.get(MODELS, [])
-        for seed, model in itertools.product(self.seed, models or [None]):
-            yield self.published_cell(row, attack, dataset, seed, {MODELS: model} if models else {})
-
-    def published_cell(
-        self, row: PublishedRow, attack: str, dataset: str, seed: int, more: Mapping[str, Scalar] | None = None
-    ) -> Cell:
-        """The cell of ours that a published row is about, or with another attack its control.
-
-        Its parameters are the sweep's (of several values the first), then the row's own, then `more`, less those that
-        this attack or victim does not have.
-        """
-        for name in row.set:
-            if not any(applies(name, a, row.victim) for a in self.attack):
-                raise unknown(f"parameter of the published row {row.title!r}", name, self._parameters())
-        given = {name: values[0] for name, values in self.set.items()} | row.set | dict(more or {})
-        ours = {name: value for name, value in given.items() if applies(name, attack, row.victim)}
-        return Cell(attack=attack, victim=row.victim, dataset=dataset, parameters=ours, profile=self.profile, seed=seed)
-
-    def cells(self) -> Iterator[Cell]:
-        """Every cell; seeds vary slowest, then models, so that one trial of everything is there first.
-
-        A parameter applies to the cells that have it: `attack.steps` is left out where the attack has none. One
-        that no cell has is an error.
-        """
-        for name in self.set:
-            if not any(applies(name, a, v) for a in self.attack for v in self.victim):
-                raise unknown(f"parameter of any attack or victim of sweep {self.name}", name, self._parameters())
-        seen = set()
-        models: dict[str, list[Any]] = {name: values for name, values in self.set.items() if name == MODELS}
-        parts = {"victim": self.victim, "dataset": self.dataset, "attack": self.attack, "defense": self.defense}
-        axes: dict[str, Any] = {"seed": self.seed, **models, **parts, **self.set}
-        for values in itertools.product(*axes.values()):
-            at: dict[str, Any] = dict(zip(axes, values, strict=True))
-            cell = Cell(
-                attack=at["attack"],
-                victim=at["victim"],
-                dataset=at["dataset"],
-                defenses=tuple(at["defense"]),
-                parameters={name: at[name] for name in self.set if applies(name, at["attack"], at["victim"])},
-                profile=self.profile,
-                seed=at["seed"],
-            )
-            if (text := cell.model_dump_json()) not in seen:
-                seen.add(text)
-                yield cell
-
-    def _parameters(self) -> list[str]:
-        plugins = [registry.find("attacks", a) for a in self.attack] + [
-            registry.find("victims", v) for v in self.victim
-        ]
-        return sorted({f"{p.kind}.{name}" for p in plugins for name in p.parameters})
-
-
-def applies(parameter: str, attack: str, victim: str) -> bool:
-    """False only for an attack's or victim's parameter that this one does not have, but a sibling may."""
-    part, _, name = parameter.partition(".")
-    kinds = {"attack": ("attacks", attack), "victim": ("victims", victim)}
-    if part == "scorer":
-        return any(p.names == "scorers" for p in registry.find("attacks", attack).parameters.values())
-    return part not in kinds or name in registry.find(*kinds[part]).parameters
-
-
-class _NoDuplicates(yaml.SafeLoader):
-    """PyYAML's safe loader, less its silence about a key that is written twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        if twice := {key for key in keys if keys.count(key) > 1}:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice.pop()} comes twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def load_sweep(path: Path) -> Sweep:
-    """A sweep file; scalars stand for lists of one."""
-    try:
-        content = _NoDuplicates(path.read_text("utf-8")).get_single_data()
-        if not isinstance(content, dict):
-            raise MolebenchError(f"sweep {path.name} holds no mapping; expected keys such as {listed(_keys())}")
-        return Sweep.model_validate({k: _listed(k, v) for k, v in {"name": path.stem, **content}.items()})
-    except OSError as error:
-        raise MolebenchError(f"cannot read sweep {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MolebenchError(f"sweep {path.name} is not YAML: {' '.join(str(error).split())[:200]}") from error
-    except ValidationError as error:
-        raise MolebenchError(f"sweep {path.name}: {_fault(error)}") from error
-
-
-def _fault(error: ValidationError) -> str:
-    """Where a sweep file is wrong, what came, and which keys there are at that place."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if not where:  # what is wrong is between two keys, and the message says it
-        return first["msg"].removeprefix("Value error, ")
-    level = PublishedRow if where.startswith("published.rows.") else Published if "published." in where else Sweep
-    came = repr(first["input"])
-    came = came if len(came) <= 100 else f"{came[:100]}..."
-    return f"{where}: {first['msg']} (got {came}); keys are {listed(level.model_fields, 12)}"
-
-
-def _keys() -> list[str]:
-    return list(Sweep.model_fields)
-
-
-def _listed(name: str, value: Any) -> Any:
-    if name in ("name", "profile", "published"):
-        return value
-    if name == "set" and isinstance(value, dict):
-        return {k: v if isinstance(v, list) else [v] for k, v in value.items()}
-    if name == "defense":
-        value = value if isinstance(value, list) else [value]
-        return [v if isinstance(v, list) else [] if v == "none" else [v] for v in value]
-    return value if isinstance(value, list) else [value]

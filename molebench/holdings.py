@@ -11,11 +11,12 @@ from typing import Any, Literal, NamedTuple
 
 from molebench import registry
 from molebench.errors import unknown
-from molebench.grid import load_sweep, resolve
+from molebench.grid import resolve
 from molebench.originals import Original
 from molebench.places import plain
 from molebench.registry import Plugin
 from molebench.stages import load_arrays
+from molebench.sweep_file import load_sweep
 from molebench.workspace import Workspace
 
 KINDS = {"datasets": "data", "extractors": "weights", "scorers": "weights"}  # kind to its folder in the cache

@@ -1,13 +1,13 @@
 """Why a published row was not run, and what to type."""
 
-import json
 from pathlib import Path
 
 from molebench import registry
-from molebench.grid import Cell, Sweep, resolve
+from molebench.grid import Cell, resolve
 from molebench.places import plain
 from molebench.published import Published, PublishedRow
 from molebench.store import Store
+from molebench.sweep_file import Sweep
 from molebench.workspace import Workspace
 
 
@@ -24,26 +24,20 @@ def why_not(sweep: Sweep, table: Published, row: PublishedRow, file: Path, works
         return f"no victim {row.victim} in this version" + (f" ({row.note})" if row.note else "")
     if not (there := available(row)):
         return f"no dataset {' or '.join(row.ours)} in this version"
-    dataset = next((name for name in there if name in sweep.dataset), there[0])
+    dataset = next((name for name in there if name in sweep.datasets), there[0])
     cell = next(sweep.published_cells(row, table.attack_of(row), dataset))
     if failure := last_failure(Store(workspace.store), resolve(cell).key):
         return f"failed: {failure}"
     if not is_here(dataset, workspace):
         return f"dataset {dataset} is not here: molebench data fetch {dataset}"
-    swept = dataset in sweep.dataset and row.victim in sweep.victim
+    swept = dataset in sweep.datasets and row.victim in sweep.victims
     return f"not run yet: molebench sweep {file}" if swept else f"not run yet: {command(cell)}"
 
 
 def last_failure(store: Store, key: str) -> str:
     """What the last attempt at a cell died of; nothing where there was none."""
-    attempts = sorted((store.cell(key) / "attempts").glob("*.json"))
-    if not attempts:
-        return ""
-    try:
-        said = str(json.loads(attempts[-1].read_text("utf-8"))["message"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{attempts[-1].name} cannot be read"
-    return " ".join(said.split())[:200]
+    attempts = store.attempts(key)
+    return " ".join(attempts[-1].message.split())[:200] if attempts else ""
 
 
 def is_here(dataset: str, workspace: Workspace) -> bool:

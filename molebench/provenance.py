@@ -1,5 +1,6 @@
 """Where a number comes from: code version, machine and libraries, as a record states them (no host, user or path)."""
 
+import functools
 import os
 import platform
 import resource
@@ -25,6 +26,11 @@ SHOWN = (*COMPUTE, "scipy", "scikit-learn", "scikit-image", "pillow", "safetenso
 
 def versions(names: tuple[str, ...] = COMPUTE) -> dict[str, str]:
     """Installed versions by distribution name."""
+    return dict(_versions(names))
+
+
+@functools.cache  # what is installed is looked up once: it is what this process has imported
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for name in names:
         try:
@@ -36,20 +42,23 @@ def versions(names: tuple[str, ...] = COMPUTE) -> dict[str, str]:
 
 def environment() -> dict[str, Any]:
     """The machine and libraries that computed a record."""
-    import torch
-
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    torch = sys.modules.get("torch")  # where it was not imported, it has computed nothing
+    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": cpu(),
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() if torch else threads(),
         "gpu": gpu,
         "libraries": versions(SHOWN),
-        "determinism": {"deterministic_algorithms": torch.are_deterministic_algorithms_enabled(), "device": device()},
+        "determinism": {
+            "deterministic_algorithms": bool(torch and torch.are_deterministic_algorithms_enabled()),
+            "device": device(),
+        },
     }
 
 
+@functools.cache
 def cpu() -> str:
     """The processor's model name."""
     try:
@@ -60,7 +69,12 @@ def cpu() -> str:
 
 
 def code() -> dict[str, Any]:
-    """molebench's version and, in a checkout, the commit and whether files differ from it."""
+    """molebench's version and, in a checkout, the commit and whether files differed from it when first asked."""
+    return dict(_code())
+
+
+@functools.cache
+def _code() -> dict[str, Any]:
     root = Path(molebench.__file__).parents[1]
     if not (root / "setup.cfg").is_file():
         return {"version": molebench.__version__, "git_sha": None, "dirty": None}
@@ -121,12 +135,14 @@ def resident_mib() -> float:
 
 def device() -> str:
     """Where a cell trains its networks: MOLEBENCH_DEVICE, cpu (whose figures others can repeat) where not given."""
-    import torch
-
     given = os.environ.get("MOLEBENCH_DEVICE", "") or "cpu"
     if given not in ("cpu", "cuda"):
         raise MolebenchError(f"MOLEBENCH_DEVICE = {given!r}; expected cpu or cuda, or nothing")
-    if given == "cuda" and not torch.cuda.is_available():
+    if given == "cpu":
+        return given
+    import torch
+
+    if not torch.cuda.is_available():
         raise MolebenchError("MOLEBENCH_DEVICE = 'cuda', but PyTorch finds no CUDA device here; leave it out for cpu")
     return given
 

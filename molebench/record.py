@@ -4,11 +4,14 @@ Unknown fields and non-finite numbers are refused. The last field is the sha256 
 the others, so a changed record names itself.
 """
 
+import json
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from molebench import migrations
 from molebench.cards import UNRANKED
+from molebench.errors import MolebenchError, first_line
 from molebench.stages import canonical, key
 
 SCHEMA: Final = "molebench.result/1"
@@ -170,3 +173,29 @@ class Record(Strict):
     def text(self) -> str:
         """Its file's content: canonical JSON, one line."""
         return canonical(self.plain()) + "\n"
+
+
+class Damaged(MolebenchError):
+    """A record that is not what was written. fault: which, and what is wrong with it."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"{fault}; move it away, or run its cell again")
+        self.fault = fault
+
+
+def parsed(what: str, data: bytes) -> Record:
+    """The record of a file's bytes; one of an older schema is made today's and sealed anew.
+
+    Raises Damaged, and MolebenchError where a newer molebench wrote it. what: how to call it.
+    """
+    try:
+        content = json.loads(data.decode())
+        schema, said = content.get("schema"), content.get("record_sha256")
+        migrations.check(what, schema, SCHEMA)
+        digest = key({name: value for name, value in content.items() if name != "record_sha256"})
+        record = Record.model_validate(migrations.migrated(content, SCHEMA, migrations.STEPS))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ValidationError) as error:
+        raise Damaged(f"{what} is damaged ({first_line(error)})") from error
+    if digest != said:
+        raise Damaged(f"{what} was changed after it was written")
+    return record if schema == SCHEMA else record.sealed()

@@ -1,18 +1,18 @@
 """From a cell to its record: look up, load, hand to the scenario, judge, write. One process, one cell at a time."""
 
 import importlib
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import torch
 
 from molebench import provenance, registry
 from molebench.cards import UNRANKED
 from molebench.compatible import check_modality
-from molebench.errors import DISK, CellFailed, MolebenchError, blamed, cannot_write, listed
+from molebench.errors import DISK, Busy, CellFailed, MolebenchError, blamed, cannot_write, listed
 from molebench.grid import Cell, Part, Resolved, resolve
 from molebench.hooks import Pipeline
 from molebench.predictions import Writing, poison_arrays
@@ -20,6 +20,7 @@ from molebench.progress import say
 from molebench.record import (
     SCHEMA,
     Component,
+    Damaged,
     DataRecord,
     FileFact,
     MetricValue,
@@ -36,22 +37,46 @@ from molebench.weights import Weights
 from molebench.workspace import Workspace
 
 
-def run(cell: Cell, workspace: Workspace | None = None) -> Record:
+def run(cell: Cell, workspace: Workspace | None = None, wait: bool = True) -> Record:
     """The record of a cell: the one in the store where today's code made it, otherwise a new one.
 
-    Raises MolebenchError for a user's mistake; CellFailed, and a note in attempts/, where a cell cannot finish.
+    Of two processes that want one cell at once, one runs it and the other waits for its record or, without `wait`,
+    raises Busy. Raises MolebenchError for a user's mistake; CellFailed, and a note in attempts/, where a cell cannot
+    finish.
     """
     workspace = workspace or Workspace.from_environment()
     resolved, store = resolve(cell), Store(workspace.store)
-    if known := store.get(resolved.key):
-        if not (edited := changed(known, resolved)):
+    if known := up_to_date(store, resolved):
+        return known
+    with store.locked(resolved.key, wait) as ours:
+        if not ours:
+            raise Busy(f"another process is at cell {resolved.key[:12]}; run the same command again when it is done")
+        if (known := store.sound(resolved.key)) and not (edited := changed(known, resolved)):
             return known
-        say(f"the record of this cell was made by other code ({listed(edited)}): running again")
-    store.check()
+        if known:
+            say(f"the record of this cell was made by other code ({listed(edited)}): running again")
+        return tried(resolved, workspace, store)
+
+
+def up_to_date(store: Store, resolved: Resolved) -> Record | None:
+    """The record of a cell where it is whole and today's code made it."""
+    try:
+        known = store.get(resolved.key)
+    except Damaged:
+        return None
+    return known if known and not changed(known, resolved) else None
+
+
+def tried(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
+    """Runs a cell that this process holds; a failure is noted, and a full disk or memory is one clear line."""
+    started = datetime.now(UTC)
     try:
         return executed(resolved, workspace, store)
     except CellFailed as error:
-        note_failure(store, resolved, error)
+        try:
+            note_failure(store, resolved, error, started)
+        except MolebenchError as unwritable:
+            say(f"the failure could not be noted: {unwritable}")
         raise
     except OSError as error:
         if error.errno not in DISK:
@@ -61,9 +86,13 @@ def run(cell: Cell, workspace: Workspace | None = None) -> Record:
         raise MolebenchError(f"cell {resolved.key[:12]} ran out of memory; try a smaller profile or pool") from error
 
 
-def note_failure(store: Store, resolved: Resolved, error: MolebenchError) -> None:
-    """Leaves attempts/NN.json where a cell has no record: what was tried, and why it failed."""
-    store.failed(resolved.key, {"cell": resolved.canonical, "type": type(error).__name__, "message": str(error)})
+def note_failure(store: Store, resolved: Resolved, error: MolebenchError, started: datetime | None = None) -> None:
+    """Leaves attempts/NN.json where a cell has no record: what was tried, when, and why it failed."""
+    said: dict[str, Any] = {"cell": resolved.canonical, "type": type(error).__name__, "message": str(error)}
+    if started:
+        seconds = (datetime.now(UTC) - started).total_seconds()
+        said |= {"started": started.isoformat(timespec="seconds"), "seconds": round(seconds, 3)}
+    store.failed(resolved.key, said)
 
 
 def changed(record: Record, resolved: Resolved) -> list[str]:
@@ -76,18 +105,17 @@ def changed(record: Record, resolved: Resolved) -> list[str]:
 def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
     """Runs a cell and commits what came out."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    stages = Stages(workspace.cache / "stages")
+    stages = Stages(workspace.stages or workspace.cache / "stages", explain=say if workspace.explain else None)
+    scenario = importlib.import_module(f"molebench.scenarios.{resolved.scenario}")
     with computing_threads():
         dataset = loaded(resolved.parts["dataset"], workspace)
         check_modality(resolved.parts["victim"].plugin, resolved.parts["dataset"].plugin, dataset.modality.name)
         victim, extractor, weights = equipped(resolved, workspace)
         trial = prepared(resolved, workspace, stages, dataset, victim, extractor, weights)
-        scenario = importlib.import_module(f"molebench.scenarios.{resolved.scenario}")
         outcome: Outcome = scenario.play(trial)
         used = [each for each in (weights, trial.scorer_weights) if each]
         record = assembled(resolved, dataset, used, outcome, stages, started)
-    if store.get(resolved.key):
-        store.supersede(resolved.key)  # made by other code; kept until there is something to put in its place
+    store.make_way(resolved.key)  # a record of other code is kept until there is something to put in its place
     writing = Writing(store, resolved.key, outcome, dataset.classes)
     found = {"arms": writing.arms(), "updates": writing.updates()}
     store.save_poison(outcome.poison.sha256, poison_arrays(outcome))
@@ -125,12 +153,18 @@ def made(part: Part) -> Any:
 @contextmanager
 def computing_threads() -> Iterator[None]:
     """A fixed number of threads while a cell computes, whatever runs beside it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(provenance.threads())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    from threadpoolctl import threadpool_limits
+
+    count, torch = provenance.threads(), sys.modules.get("torch")  # a cell without networks need not import it
+    before = torch.get_num_threads() if torch else count
+    with threadpool_limits(count):
+        if torch:
+            torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(before)
 
 
 def prepared(

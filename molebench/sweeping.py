@@ -1,68 +1,210 @@
-"""A sweep, cell after cell: planned as a whole, so that a mistake shows before anything runs; done cells skipped."""
+"""A sweep, run: what a plan lacks goes to an executor; displays, the notice for `status` and attempts/ hear of it all.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+How many workers there are changes no figure: a cell computes with as many threads as its cards say (one, unless
+`--threads` or MOLEBENCH_THREADS asks for more), whoever runs it.
+"""
 
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from molebench import registry
+from molebench.cards import Resources
 from molebench.errors import CellFailed, MolebenchError
-from molebench.grid import Cell, load_sweep, resolve
+from molebench.executors.processes import Processes
+from molebench.executors.serial import Serial
+from molebench.grid import Cell, resolve
+from molebench.jobs import Ended, Event, Executor, Job
+from molebench.planning import Plan, Planned
 from molebench.progress import say
-from molebench.record import Record
-from molebench.runner import changed, note_failure, run
-from molebench.store import Store
+from molebench.runner import note_failure
+from molebench.scheduling import Policy, Schedule, Tally, interruptible
+from molebench.standing import Notice, Standing
+from molebench.store import Store, clear
+from molebench.upkeep import tidied
+from molebench.watching import Display, Form, display
 from molebench.workspace import Workspace
+
+Kind = Literal["serial", "processes", "ray"]
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A cell of a sweep, and its record where there is one. stale: the parts whose code has changed since."""
+class Options:
+    """How a sweep is run. workers: at once; as many as fit where not given. threads: of a cell. address: of a Ray
+    cluster. shared: whether its nodes see the store. memory: GiB that a cell's process may hold. failed: only cells
+    that failed before."""
 
-    cell: Cell
-    key: str
-    record: Record | None
-    stale: tuple[str, ...] = ()
+    executor: Kind = "processes"
+    workers: int | None = None
+    threads: int | None = None
+    address: str | None = None
+    shared: bool = False
+    memory: float | None = None
+    policy: Policy = Policy()
+    failed: bool = False
+    pictures: bool = True
+    progress: Form = "auto"
+
+
+def swept(plan: Plan, workspace: Workspace, options: Options) -> Tally:
+    """Runs what a plan lacks; what came of it. Failures are in attempts/ and in the tally."""
+    wanted = [each for each in plan.cells if runs(each, options)]
+    if not wanted:
+        return Tally()
+    tidied(Store(workspace.store))
+    standing = Standing(plan.name, len(plan.cells), len(plan.cells) - len(wanted))
+    jobs = Jobs(wanted, options, workspace)
+    executor = executor_of(options, jobs.largest, workspace)
+    with display(options.progress, standing, jobs.labels) as shown, interruptible(say) as stop:
+        told = Told(standing, jobs.labels, shown, Notice.of(standing, workspace))
+        try:
+            return Schedule(iter(jobs), executor, options.policy, told.hear, jobs.note, told.tick).play(stop)
+        finally:
+            told.notice.down()
+
+
+def runs(planned: Planned, options: Options) -> bool:
+    """Whether a cell is to run now."""
+    return planned.state == "failed before" if options.failed else planned.state != "done"
+
+
+@dataclass(frozen=True)
+class Told:
+    """Passes events on to all who hear them."""
+
+    standing: Standing
+    labels: dict[str, str]
+    shown: Display
+    notice: Notice
+
+    def hear(self, event: Event) -> None:
+        """One event."""
+        self.standing.hear(event, self.labels.get(event.key, ""))
+        self.shown.hear(event)
+        if isinstance(event, Ended) and event.state != "busy":
+            self.labels.pop(event.key, None)
+        self.tick()
+
+    def tick(self) -> None:
+        """Time has passed."""
+        self.shown.tick()
+        self.notice.tick()
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of cells. labels: of those that were handed out and are not over."""
+
+    cells: list[Planned]
+    options: Options
+    workspace: Workspace
+    labels: dict[str, str] = field(default_factory=dict)
+    known: dict[tuple[str, ...], Resources] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Job]:
+        for each in self.cells:
+            self.labels[each.key] = label(each.cell)
+            cell = each.cell.model_dump(mode="json")
+            yield Job(each.key, cell, self.labels[each.key], self.resources(each.cell), self.options.pictures)
 
     @property
-    def done(self) -> bool:
-        """Whether nothing has to run."""
-        return self.record is not None and not self.stale
+    def largest(self) -> Resources:
+        """As much of everything as any cell takes."""
+        for each in self.cells:
+            self.resources(each.cell)
+        return most(*self.known.values())
+
+    def resources(self, cell: Cell) -> Resources:
+        """What a cell takes: the most that any of its cards says, and the threads that were asked for."""
+        names = (cell.victim, cell.attack, *cell.defenses)
+        if names not in self.known:
+            kinds = ("victims", "attacks", *["defenses"] * len(cell.defenses))
+            cards = (registry.find(kind, name).card for kind, name in zip(kinds, names, strict=True))
+            self.known[names] = adjusted(most(*(card.resources for card in cards)), self.options.threads)
+        return self.known[names]
+
+    def note(self, job: Job, end: Ended) -> None:
+        """Keeps a failure in attempts/, less what a dead worker left; a store that cannot be written ends no sweep."""
+        store, error = (
+            Store(self.workspace.store),
+            CellFailed(f"{end.type}: {end.message}" if end.type else end.message),
+        )
+        try:
+            with store.locked(job.key, wait=False) as ours:
+                if ours and not store.has(job.key):
+                    clear(store.cell(job.key))
+            note_failure(store, resolve(Cell.model_validate(job.cell)), error)
+        except MolebenchError as unwritable:
+            say(f"no note of the failure of {job.key[:12]} could be written: {unwritable}")
 
 
-def planned(file: Path, workspace: Workspace) -> list[Planned]:
-    """Every cell of a sweep file, looked up and checked."""
-    store, plan = Store(workspace.store), dict[str, Planned]()
-    for cell in load_sweep(file).cells():
-        resolved = resolve(cell)
-        record = store.get(resolved.key)
-        stale = tuple(changed(record, resolved)) if record else ()
-        plan.setdefault(resolved.key, Planned(cell, resolved.key, record, stale))
-    return list(plan.values())
-
-
-def line(planned: Planned) -> str:
+def label(cell: Cell) -> str:
     """A cell in words."""
-    cell = planned.cell
-    defenses = "+".join(cell.defenses) or "none"
-    state = "done" if planned.done else "stale" if planned.stale else "to run"
-    return (
-        f"{planned.key[:12]}  {state:<7} {cell.attack} {cell.victim} {cell.dataset or '-'} {defenses} seed {cell.seed}"
+    defenses = "+".join(cell.defenses)
+    parts = [
+        cell.attack,
+        cell.victim,
+        cell.dataset or "",
+        f"behind {defenses}" if defenses else "",
+        f"seed {cell.seed}",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def most(*resources: Resources) -> Resources:
+    """The largest of each."""
+    return Resources(
+        max(each.cpu for each in resources), max(each.gpu for each in resources), max(each.memory for each in resources)
     )
 
 
-def swept(plan: Sequence[Planned], workspace: Workspace) -> tuple[list[Record], list[str]]:
-    """Runs what is missing, in order; a cell that fails is named and the others go on."""
-    done: list[Record] = []
-    failed: list[str] = []
-    for i, one in enumerate(plan, start=1):
-        if one.record and not one.stale:
-            done.append(one.record)
-            continue
-        say(f"cell {i}/{len(plan)}: {line(one)}")
-        try:
-            done.append(run(one.cell, workspace))
-        except MolebenchError as error:
-            if not isinstance(error, CellFailed):  # the runner notes those
-                note_failure(Store(workspace.store), resolve(one.cell), error)
-            failed.append(f"{one.key[:12]} {error}")
-            say(f"failed: {error}")
-    return done, failed
+def adjusted(stated: Resources, threads: int | None) -> Resources:
+    """What the cards say, less a graphics processor where none is used, with the threads that were asked for."""
+    given = threads or int(os.environ.get("MOLEBENCH_THREADS") or stated.cpu)
+    return Resources(given, stated.gpu if os.environ.get("MOLEBENCH_DEVICE") == "cuda" else 0.0, stated.memory)
+
+
+def executor_of(options: Options, largest: Resources, workspace: Workspace) -> Executor:
+    """Whoever runs the cells."""
+    if options.executor == "serial":
+        refuse(options, timeout=options.policy.timeout, memory=options.memory, workers=(options.workers or 1) > 1)
+        return Serial(workspace)
+    environment = environment_of(workspace, largest.cpu)
+    if options.executor == "ray":
+        refuse(options, memory=options.memory)
+        from molebench.executors.ray import Ray
+
+        ours = {name: value for name, value in environment.items() if name.startswith(("MOLEBENCH_", "OMP_"))}
+        return Ray(options.address, Store(workspace.store), ours, options.shared, options.workers)
+    refuse(options, address=options.address)
+    return Processes(options.workers or fitting(largest), {**os.environ, **environment}, options.memory)
+
+
+def refuse(options: Options, **given: object) -> None:
+    """MolebenchError for what an executor cannot do."""
+    for name, value in given.items():
+        if value:
+            other = "ray" if name == "address" else "processes"
+            raise MolebenchError(f"--{name} does not go with --executor {options.executor}; try --executor {other}")
+
+
+def environment_of(workspace: Workspace, threads: int) -> Mapping[str, str]:
+    """What a worker is told of folders and threads."""
+    return {
+        "MOLEBENCH_DATA": str(workspace.data),
+        "MOLEBENCH_CACHE": str(workspace.cache),
+        "MOLEBENCH_STORE": str(workspace.store),
+        "MOLEBENCH_OFFLINE": "1" if workspace.offline else "0",
+        **{name: os.environ[name] for name in ("MOLEBENCH_PLUGINS", "MOLEBENCH_DEVICE") if name in os.environ},
+        "OMP_NUM_THREADS": str(threads),
+    }
+
+
+def fitting(largest: Resources) -> int:
+    """As many workers as this machine has processors and free memory for."""
+    import psutil
+
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    room = psutil.virtual_memory().available / 2**30
+    return max(1, min(processors // largest.cpu, int(room // largest.memory)))

@@ -8,9 +8,7 @@ which a record states and a board never ranks.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor, nn
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from molebench.errors import MolebenchError
 from molebench.rng import torch_stream
@@ -20,6 +18,20 @@ from molebench.types import Array, fingerprint
 from molebench.workspace import Workspace, file_fact
 
 State = dict[str, Array]
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What is asked of a PyTorch module here, so that a runner of cells without one need not import PyTorch."""
+
+    def state_dict(self) -> Any:
+        """Tensors by name."""
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True) -> Any:
+        """Takes tensors over."""
+
+
+Made = TypeVar("Made", bound=Network)
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,10 @@ class Weights:
         """False for random weights."""
         return self.source != "random"
 
-    def into(self, network: nn.Module) -> nn.Module:
+    def into(self, network: Made) -> Made:
         """The network with these weights; a name or shape that does not fit is an error."""
+        import torch
+
         if wrong := misfit(self.state, network):
             raise MolebenchError(f"weights of {self.name} from {self.source} do not fit: {wrong}")
         network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in self.state.items()}, strict=False)
@@ -65,7 +79,7 @@ class Recipe:
     folders: bool = False
     kind: str = "extractor"
 
-    def get(self, weights: str, network: nn.Module, workspace: Workspace) -> Weights:
+    def get(self, weights: str, network: Network, workspace: Workspace) -> Weights:
         """The weights that the parameter `weights` names."""
         if weights == "random":
             state = {k: v.numpy() for k, v in random_state(network).items()}
@@ -84,7 +98,7 @@ class Recipe:
                 return Weights(self.name, found[1], _named(found[0]), found[0])
             return self._first(kept, network, workspace)
 
-    def _first(self, kept: Path, network: nn.Module, workspace: Workspace) -> Weights:
+    def _first(self, kept: Path, network: Network, workspace: Workspace) -> Weights:
         """The published weights, from the data folder or the first source that answers; kept once converted."""
         for name in self.files:
             if (workspace.data / name).is_file():
@@ -97,7 +111,7 @@ class Recipe:
         finally:
             original.unlink()
 
-    def _converted(self, path: Path, source: str, network: nn.Module, kept: Path) -> Weights:
+    def _converted(self, path: Path, source: str, network: Network, kept: Path) -> Weights:
         """The weights in a file of any format we read; a corrupted file is named, and never kept."""
         try:
             state = self.read(path)
@@ -110,7 +124,7 @@ class Recipe:
         return Weights(self.name, source, _named(state), state)
 
 
-def misfit(state: Mapping[str, Array], network: nn.Module) -> str:
+def misfit(state: Mapping[str, Array], network: Network) -> str:
     """What in a state dict does not fit a network; '' where all of it does."""
     ours = {k: tuple(v.shape) for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     if different := sorted(ours.keys() ^ state.keys()):
@@ -124,8 +138,10 @@ def _named(state: Mapping[str, Array]) -> str:
     return fingerprint(*(state[name] for name in sorted(state)))
 
 
-def random_state(network: nn.Module) -> dict[str, Tensor]:
+def random_state(network: Network) -> dict[str, Any]:
     """He-normal convolutions and identity batch norms from a fixed stream: a stand-in for tests, never ranked."""
+    import torch
+
     rng = torch_stream(0, "random weights")
     state = {}
     for name, value in network.state_dict().items():

@@ -1,33 +1,42 @@
 """Where things are on this machine: data, cache and store folders, and whether the network may be used.
 
 MOLEBENCH_DATA, MOLEBENCH_CACHE, MOLEBENCH_STORE name the folders; the defaults follow platformdirs.
-Every file of ours is written beside its place and renamed into it, so that a killed run leaves none half.
+Every file of ours is written beside its place and renamed into it, so that a killed run leaves none half. The name of
+one that is being written is `.<name>.tmp`; its writer holds its lock, so that the next one may take over a dead one's.
 """
 
+import errno
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import mkstemp
 
 import platformdirs
 
 from molebench.errors import MolebenchError, cannot_write
+from molebench.locks import NO_FLOCK, grasped, unlocked
 from molebench.progress import Progress, silent
 from molebench.types import FileFact
+
+TEMPORARY = ".tmp"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """data: files the user has. cache: what can be made again. store: records. offline: no connection."""
+    """data: files the user has. cache: what can be made again. store: records. offline: no connection. stages: folder
+    of the stage cache, where it is not the cache's own. explain: whether each stage says why it runs."""
 
     data: Path
     cache: Path
     store: Path
     offline: bool = False
     progress: Progress = silent
+    stages: Path | None = None
+    explain: bool = False
 
     @classmethod
     def from_environment(
@@ -56,24 +65,63 @@ def _folder(variable: str, default: Path) -> Path:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed onto it when the block ends well, removed when it does not."""
+def writing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed onto it when the block ends well, removed when it does not.
+
+    durable: its bytes are on the disk before it has its name; what is checked when it is read can do without.
+    """
+    done = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
-            temporary = Path(handle.name)
+        temporary, handle = claimed(path)
     except OSError as error:
         raise cannot_write(str(path.parent), error) from error
     try:
         yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
+        if durable:
+            settled(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
+        done = True
     except OSError as error:
         raise cannot_write(str(path.parent), error) from error
     finally:
+        if not done:
+            with suppress(OSError):  # on a disk that has turned read-only it stays; what went wrong is said already
+                temporary.unlink()
+        unlocked(handle)
+
+
+def claimed(path: Path) -> tuple[Path, int]:
+    """An empty file beside `path`, and its descriptor with its lock.
+
+    Its name is always the same unless somebody else is writing `path`, so that what a dead writer left is taken over.
+    Where the file system has no flock, nobody can tell who is dead, and every file has a name of its own.
+    """
+    unique = ""
+    try:
+        while (handle := grasped(temporary := path.with_name(f".{path.name}{unique}{TEMPORARY}"))) is None:
+            unique = f".{secrets.token_hex(4)}"
+    except OSError as error:
+        if error.errno not in NO_FLOCK:
+            raise
         temporary.unlink(missing_ok=True)
+        handle, name = mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+        return Path(name), handle
+    os.ftruncate(handle, 0)
+    return temporary, handle
+
+
+def settled(path: Path) -> None:
+    """Waits until a file's bytes, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():  # not every file system does folders
+            raise
+    finally:
+        os.close(handle)
 
 
 def sha256(path: Path) -> str:

@@ -15,13 +15,14 @@ import pytest
 from molebench import beside, registry
 from molebench.beside import Line
 from molebench.errors import MolebenchError
-from molebench.grid import Sweep, load_sweep, resolve
+from molebench.grid import resolve
 from molebench.nets import FrozenExtractor
 from molebench.record import MetricValue, Record
 from molebench.report import number
 from molebench.runner import note_failure, run
 from molebench.stages import key
 from molebench.store import Store, load_records
+from molebench.sweep_file import Sweep, load_sweep
 from molebench.verdicts import rounding, verdict
 from molebench.workspace import Workspace
 from tests.commands import SIZES, VICTIM, one_line, typed
@@ -266,7 +267,7 @@ def test_records_of_older_code_are_shown_and_marked(file: Path, copied: Workspac
     assert typed(copied, "report").stdout.count("(stale)") == 2
     lines = typed(copied, "sweep", str(file), "--dry-run", "--offline").stdout.splitlines()
     assert [line.split()[1] for line in lines[:-1]].count("stale") == 3
-    assert lines[-1] == "6 cells, 0 done"
+    assert lines[-1] == "6 cells, 0 done, 3 stale"
 
 
 def test_an_unhealthy_record_is_shown_with_its_warning(file: Path, copied: Workspace) -> None:

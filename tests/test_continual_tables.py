@@ -8,10 +8,11 @@ import pytest
 
 from molebench import beside
 from molebench.beside import Line
-from molebench.grid import Cell, Sweep, load_sweep, resolve
+from molebench.grid import Cell, resolve
 from molebench.published import PublishedRow
 from molebench.stats import seed_interval
 from molebench.store import Store
+from molebench.sweep_file import Sweep, load_sweep
 from molebench.workspace import Workspace
 from tests.commands import typed
 from tests.conftest import ROOT

@@ -17,7 +17,7 @@ from scipy.stats import ttest_rel
 
 from molebench import beside
 from molebench.beside import Line
-from molebench.grid import MODELS, Cell, load_sweep, resolve
+from molebench.grid import MODELS, Cell, resolve
 from molebench.metrics import confusion
 from molebench.models_table import models_table
 from molebench.pair_deltas import effects
@@ -28,6 +28,7 @@ from molebench.report import over_seeds
 from molebench.runner import components
 from molebench.stats import seed_interval
 from molebench.store import Store
+from molebench.sweep_file import load_sweep
 from molebench.types import Array
 from molebench.workspace import Workspace
 from tests.commands import one_line, typed
@@ -562,10 +563,10 @@ def test_the_sweep_runs_what_its_published_rows_are_about(name: str) -> None:
     assert sweep.published
     first = sweep.seed[0], sweep.set.get(MODELS, [None])[0]
     swept = {resolve(c).key for c in sweep.cells() if (c.seed, c.parameters.get(MODELS)) == first}
-    rows = [row for row in sweep.published.rows if row.victim in sweep.victim]
+    rows = [row for row in sweep.published.rows if row.victim in sweep.victims]
     assert rows
     for row in rows:
-        (dataset,) = set(row.ours) & set(sweep.dataset)
+        (dataset,) = set(row.ours) & set(sweep.datasets)
         assert dataset
         cell = next(sweep.published_cells(row, sweep.published.attack_of(row), dataset))
         assert resolve(cell).key in swept

@@ -67,7 +67,7 @@ def test_a_smoke_sweep_runs_from_the_wheel_in_another_directory(
     assert Path(where.strip()).is_relative_to(installed)
     smoke = installed / "molebench" / "benchmarks" / "smoke.yaml"
     words = ["-m", "molebench", "sweep", str(smoke), "--store", str(tmp_path / "store")]
-    assert "4 cells done, 0 failed" in from_wheel(installed, tmp_path, words, fetched.cache)
+    assert "4 of 4 cells have a record" in from_wheel(installed, tmp_path, words, fetched.cache)
     words = ["-m", "molebench", "leaderboard", "build", "--store", str(tmp_path / "store"), "--out", "site"]
     assert "4 records: site/index.html" in from_wheel(installed, tmp_path, words, fetched.cache)
 

@@ -12,7 +12,7 @@ from molebench import places, registry
 from molebench.cards import victim
 from molebench.conformance import ask, named
 from molebench.errors import MolebenchError
-from molebench.grid import Cell, load_sweep, resolve
+from molebench.grid import Cell, resolve
 from molebench.leaderboard.rows import board
 from molebench.not_run import available, is_here
 from molebench.published import PublishedRow
@@ -22,6 +22,7 @@ from molebench.record import Record
 from molebench.report import departures, edited
 from molebench.runner import changed
 from molebench.store import Store
+from molebench.sweep_file import load_sweep
 from molebench.workspace import Workspace
 from tests.commands import one_line, typed
 from tests.continual_records import told

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from molebench import drawing, pictures
-from molebench.grid import load_sweep
 from molebench.record import MetricValue, Record
 from molebench.store import Store
+from molebench.sweep_file import load_sweep
 from molebench.tradeoff import curve, lines
 from tests.conftest import ROOT
 from tests.test_mole_pictures import record

@@ -9,6 +9,7 @@ import typer
 from molebench.commands.shared import AsJson, Offline, Plugins, opened, plain_errors
 from molebench.errors import unknown
 
+EDITORS = "# yaml-language-server: $schema=sweep.schema.json"  # says where the schema of a sweep file is
 LISTED = ("attacks", "victims", "defenses", "datasets", "extractors", "scorers", "benchmarks")
 
 
@@ -34,13 +35,14 @@ def list_(
 
 
 def summaries(kind: str) -> dict[str, str]:
-    """Name to summary of one kind; a benchmark's is the comment on its first line."""
+    """Name to summary of one kind; a benchmark's is its first comment, after the one for editors."""
     from molebench import places, registry
 
     if kind != "benchmarks":
         return registry.summaries(kind)
     files = {f.stem: f for folder in places.folders("benchmarks") for f in sorted(folder.glob("*.yaml"))}
-    return {name: f.read_text("utf-8").split("\n", 1)[0].lstrip("# ") for name, f in files.items()}
+    texts = {name: f.read_text("utf-8").removeprefix(f"{EDITORS}\n") for name, f in files.items()}
+    return {name: text.split("\n", 1)[0].lstrip("# ") for name, text in texts.items()}
 
 
 @plain_errors

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from molebench.commands.shared import Plugins, StoreDir, opened, plain_errors
+from molebench.commands.shared import OtherProfile, Plugins, StoreDir, opened, plain_errors
 from molebench.errors import MolebenchError
 
 
@@ -13,6 +13,7 @@ from molebench.errors import MolebenchError
 def report(
     file: Annotated[Path | None, typer.Argument(help="A sweep; without it, every record.")] = None,
     form: Annotated[str, typer.Option("--format", help="md, html, csv, latex or plain.")] = "md",
+    profile: OtherProfile = None,
     plugin: Plugins = None,
     store: StoreDir = None,
 ) -> None:
@@ -20,20 +21,21 @@ def report(
 
     A sweep that holds published numbers gets a line for each of them, measured beside published, with a verdict.
     """
+    from molebench import planning
     from molebench import report as tables
-    from molebench import sweeping
-    from molebench.grid import load_sweep
     from molebench.store import Store
+    from molebench.sweep_file import load_sweep
 
     workspace = opened(store)
-    if file and (published := (swept := load_sweep(file)).published):
+    if file and (published := (swept := load_sweep(file, profile)).published):
         from molebench import beside
 
         typer.echo(beside.report(swept, published, file, workspace, form))
         return
     if file:
-        plan = sweeping.planned(file, workspace)
-        records, stale = [p.record for p in plan if p.record], {p.key for p in plan if p.stale}
+        there = [cell for cell in planning.planned(file, workspace, profile).cells if cell.state in ("done", "stale")]
+        records = [record for cell in there if (record := Store(workspace.store).get(cell.key))]
+        stale = {cell.key for cell in there if cell.stale}
     else:
         records = list(Store(workspace.store).records())
         stale = {r.key for r in records if tables.edited(r)}

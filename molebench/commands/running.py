@@ -1,7 +1,8 @@
-"""`run` and `sweep`: one cell, several seeds of it, or a grid."""
+"""`run`: one cell, or several seeds of it."""
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,12 +36,22 @@ def run(
     offline: Offline = False,
     as_json: AsJson = False,
     no_plots: NoPlots = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say of each stage why it runs.")] = False,
+    repeat_check: Annotated[
+        bool, typer.Option("--repeat-check", help="Run the cell twice from nothing and compare all predictions.")
+    ] = False,
 ) -> None:
     """Run one cell, or several seeds of it, and print its figures."""
     cells = [
         named_cell(attack, victim, dataset, defense or [], profile, seed + i, settings or []) for i in range(trials)
     ]
-    workspace = opened(store, offline)
+    workspace = replace(opened(store, offline), explain=explain)
+    if repeat_check:
+        from molebench.repeating import repeated
+
+        for cell in cells:
+            typer.echo(repeated(cell, workspace))
+        return
     records: list[Record] = []
     folders: dict[Path, list[str]] = {}
     for cell in cells:
@@ -132,50 +143,3 @@ def by_folder(files: Iterable[Path]) -> dict[Path, list[str]]:
     for file in files:
         found.setdefault(file.parent, []).append(file.name)
     return found
-
-
-@plain_errors
-def sweep(
-    file: Path,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run.")] = False,
-    plugin: Plugins = None,
-    store: StoreDir = None,
-    offline: Offline = False,
-    as_json: AsJson = False,
-    no_plots: NoPlots = False,
-) -> None:
-    """Run a grid of cells from a YAML file, one after the other; what is done already is skipped."""
-    from molebench import sweeping
-
-    workspace = opened(store, offline)
-    plan = sweeping.planned(file, workspace)
-    if dry_run:
-        typer.echo("\n".join(sweeping.line(p) for p in plan))
-        typer.echo(f"{len(plan)} cells, {sum(p.done for p in plan)} done")
-        return
-    done, failed = sweeping.swept(plan, workspace)
-    folders: dict[Path, list[str]] = {}
-    if not no_plots:
-        pictured(done, workspace)
-        pictured_groups(done, workspace)
-        folders = pictured_sweep(file.stem, done, workspace)
-    if as_json:
-        typer.echo(json.dumps([r.plain() for r in done]))
-    else:
-        from molebench import report
-
-        typer.echo(report.store_table(done, "plain"))
-        typer.echo(f"{len(done)} cells done, {len(failed)} failed; records below {workspace.store}")
-        for folder, names in folders.items():
-            typer.echo(f"pictures: {folder} ({', '.join(names)})")
-    if failed:
-        raise MolebenchFailed(failed)
-
-
-class MolebenchFailed(MolebenchError):
-    """Some cells of a sweep failed."""
-
-    exit_code = 3
-
-    def __init__(self, failed: list[str]) -> None:
-        super().__init__(f"{len(failed)} cells failed: {'; '.join(failed)}")

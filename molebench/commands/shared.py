@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Offline = Annotated[bool, typer.Option("--offline", help="Make no connection.")]
 StoreDir = Annotated[Path | None, typer.Option("--store", help="Folder of the records.", show_default=False)]
+OtherProfile = Annotated[
+    str | None, typer.Option("--profile", help="In place of the file's: tiny, small or paper.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="part.parameter=value; repeatable.")]
 
