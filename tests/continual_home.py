@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 
 from molebench import places
-from molebench.backbones import Backbone, small_stem
+from molebench.backbones import Arithmetic, Backbone, small_stem
 from molebench.classifiers import Shape
 from molebench.grid import Cell
 from molebench.record import Record
@@ -75,8 +75,8 @@ class Refuses:
 def small(folder: Path) -> Iterator[None]:
     """Backbones of one block a stage, one thread, and the plug-ins above."""
 
-    def tiny(name: str, shape: Shape) -> Backbone:
-        del name
+    def tiny(name: str, shape: Shape, arithmetic: Arithmetic) -> Backbone:
+        del name, arithmetic
         return Backbone(small_stem(shape.channels, 4), (4, 8), blocks=1)
 
     files = {"neighbours": SCORER, "refuses": REFUSES}

@@ -130,8 +130,8 @@ def test_zipped_seeds_keep_their_rows_order(planning: Planning) -> None:
 
 def test_a_dry_run_tells_cells_apart_by_what_varies(planning: Planning) -> None:
     lines = text(planning(f"{NULL}set: {{attack.n: [1, 2], victim.seconds: 0}}")).splitlines()
-    assert lines[0].endswith("  to run         null_attack null_victim - none seed 0 attack.n=1")
-    assert lines[1].endswith("  to run         null_attack null_victim - none seed 0 attack.n=2")
+    assert lines[0].endswith("  to run        null_attack null_victim - none seed 0 attack.n=1")
+    assert lines[1].endswith("  to run        null_attack null_victim - none seed 0 attack.n=2")
 
 
 def test_what_is_skipped_is_told_with_its_reason(planning: Planning) -> None:

@@ -94,11 +94,9 @@ def hangs() -> None:
 
 
 def eats() -> None:
-    """Half a GiB at a time."""
-    eaten = []
-    for _ in range(200):
-        eaten.append(np.ones(2**26))
-        time.sleep(0.05)
+    """A GiB and a half, and keeps it."""
+    eaten = np.ones(3 * 2**26)
+    time.sleep(600 * eaten[0])
 
 
 def full() -> None:
