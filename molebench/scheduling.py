@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from molebench.jobs import RECORDED, Ended, Event, Executor, Hear, Job
+from molebench.jobs import RECORDED, Ended, Event, Executor, Hear, Job, Started
 
 LOST = 3  # tries more where a worker was lost
 TICK = 0.2  # seconds between two looks at the clock
@@ -80,7 +80,8 @@ class Schedule:
     tick: Callable[[], None] = lambda: None
     tally: Tally = field(default_factory=Tally)
     again: deque[tuple[float, Job]] = field(default_factory=deque)  # not before, and what
-    flying: dict[str, tuple[Job, float]] = field(default_factory=dict)
+    flying: dict[str, Job] = field(default_factory=dict)
+    since: dict[str, float] = field(default_factory=dict)  # when a cell in flight began; it may have to wait for a slot
     tries: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     enough: bool = False  # a failure ended the sweep
@@ -98,8 +99,8 @@ class Schedule:
                 self.tick()
         except KeyboardInterrupt:
             stop.asked = True
-            for key, (_, since) in self.flying.items():
-                self.hear(Ended(key, "interrupted", time.monotonic() - since))
+            for key in self.flying:
+                self.hear(Ended(key, "interrupted", self.took(key)))
         finally:
             self.executor.close()
         self.tally.left = len(self.flying) + len(self.again) + sum(1 for _ in self.jobs)
@@ -109,7 +110,7 @@ class Schedule:
     def fill(self) -> None:
         """A job for every free slot."""
         while len(self.flying) < self.executor.slots and (job := self.next_job()):
-            self.flying[job.key] = job, time.monotonic()
+            self.flying[job.key] = job
             self.executor.submit(job)
 
     def next_job(self) -> Job | None:
@@ -122,11 +123,17 @@ class Schedule:
 
     def heard(self, event: Event) -> None:
         """Passes an event on, and answers the end of a cell."""
+        if isinstance(event, Started):
+            self.since[event.key] = time.monotonic()
         if isinstance(event, Ended):
-            job, _ = self.flying.pop(event.key)
-            self.over(job, event)
+            self.since.pop(event.key, None)
+            self.over(self.flying.pop(event.key), event)
         else:
             self.hear(event)
+
+    def took(self, key: str) -> float:
+        """Seconds since a cell began; 0 where it has not."""
+        return time.monotonic() - self.since.get(key, time.monotonic())
 
     def over(self, job: Job, end: Ended) -> None:
         """Counts a cell that is over, or puts it back."""
@@ -156,9 +163,8 @@ class Schedule:
         """Stops cells that have taken too long."""
         if (most := self.policy.timeout) is None:
             return
-        now = time.monotonic()
-        for key, (_, since) in list(self.flying.items()):
-            if now - since > most:
+        for key in list(self.flying):
+            if (took := self.took(key)) > most:
                 self.executor.stop(key)
-                words = f"stopped after {now - since:.0f} s; --timeout allows {most:g}"
-                self.heard(Ended(key, "timeout", now - since, "Timeout", words))
+                words = f"stopped after {took:.0f} s; --timeout allows {most:g}"
+                self.heard(Ended(key, "timeout", took, "Timeout", words))

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ LOOPBACK = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
 }
+pytestmark = pytest.mark.skipif(" " in sys.executable, reason="Ray begins no workers from a path with a space")
 NODE = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "include_dashboard": False}
 
 

@@ -9,6 +9,7 @@ Ray carries tasks as pickles between its own processes; its token authentication
 """
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -158,6 +159,11 @@ def connected(address: str | None, environment: Mapping[str, str]) -> Any:
     except ImportError:
         raise MolebenchError("--executor ray needs Ray: pip install 'molebench[ray]'") from None
     where = address or os.environ.get("RAY_ADDRESS")
+    if where is None and " " in sys.executable:
+        raise MolebenchError(
+            f"Ray begins no workers where the path of Python holds a space ({sys.executable}); make the environment "
+            "somewhere else, or use --executor processes"
+        )
     try:
         ray.init(
             address=where,
