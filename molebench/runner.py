@@ -13,7 +13,7 @@ from molebench import provenance, registry
 from molebench.cards import UNRANKED
 from molebench.compatible import check_modality
 from molebench.errors import DISK, Busy, CellFailed, MolebenchError, blamed, cannot_write, listed
-from molebench.grid import Cell, Part, Resolved, resolve
+from molebench.grid import Cell, Part, Resolved, modules, resolve
 from molebench.hooks import Pipeline
 from molebench.predictions import Writing, poison_arrays
 from molebench.progress import say
@@ -255,12 +255,8 @@ def control_of(attack: Part, profile: str, modality: str) -> Actor | None:
 
 def components(resolved: Resolved) -> list[Component]:
     """Every plug-in that takes part, and the scenario."""
-    parts = [*resolved.parts.values(), *resolved.defenses]
-    if name := resolved.parts["attack"].plugin.card.control:
-        plugin = registry.find("attacks", name)
-        parts.append(Part(plugin, {}, {}))
-    found = [_component(p.plugin.kind, p.name, p.plugin.module.__name__) for p in parts]
-    return [*found, _component("scenario", resolved.scenario, f"molebench.scenarios.{resolved.scenario}")]
+    titled = ((title.partition(" "), module) for title, module in modules(resolved).items())
+    return [_component(kind, name, module) for (kind, _, name), module in titled]
 
 
 def _component(kind: str, name: str, module: str) -> Component:
