@@ -67,7 +67,7 @@ class Resources:
 
     cpu: int = 1
     gpu: float = 1.0
-    memory: float = 2.0
+    memory: float = 3.0
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def card(plugin: Plugin) -> dict[str, Any]:
         "needs": [*c.needs, *weights(plugin)],
         "licence": c.licence,
         "cost": c.cost,
+        "takes": f"{c.resources.cpu} cpu, {c.resources.gpu:g} gpu where there is one, {c.resources.memory:g} GiB",
         "parameters": [
             {
                 "name": p.name,
@@ -100,6 +101,8 @@ def _lines(card: dict[str, Any]) -> Iterator[str]:
         may, knows = (", ".join(threat[side]) or "nothing" for side in ("may", "knows"))
         yield f"threat model: may {may}; knows {knows}"
         yield f"perturbation: {bound if 'perturb' in threat['may'] else 'none'}"
+    if card["kind"] in ("attack", "victim", "defense"):
+        yield f"takes: {card['takes']}"
     if card["kind"] == "defense":
         yield f"acts at: {', '.join(card['moments']) or 'no moment'}"
     if card["healthy_accuracy"]:

@@ -19,13 +19,15 @@ RECORDED: Final = ("ok", "unhealthy", "invalid")  # states of a cell that has a 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to run. cell: as `Cell.model_dump` gives it. label: for people. pictures: whether they are drawn."""
+    """A cell to run. cell: as `Cell.model_dump` gives it. label: for people. pictures: whether they are drawn.
+    needs: names of what other cells may need as well, and only one computes."""
 
     key: str
     cell: Mapping[str, Any]
     label: str
     resources: Resources = Resources()
     pictures: bool = True
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def event(text: str) -> Event:
 def job(text: str) -> Job:
     """A job of its line."""
     fields = json.loads(text)
-    return Job(**{**fields, "resources": Resources(**fields["resources"])})
+    return Job(**{**fields, "resources": Resources(**fields["resources"]), "needs": tuple(fields["needs"])})
 
 
 def job_line(given: Job) -> str:

@@ -25,7 +25,8 @@ State = Literal["done", "stale", "to run", "failed before"]
 @dataclass(frozen=True)
 class Planned:
     """A cell of a sweep. stale: the parts whose code has changed since its record. why: what is behind its state, where
-    more is to say. seconds: what it is likely to take, None where nothing is known or nothing has to run."""
+    more is to say. seconds: what it is likely to take, None where nothing is known or nothing has to run. foundation:
+    what it rests on, and may share."""
 
     cell: Cell
     key: str
@@ -34,6 +35,7 @@ class Planned:
     stale: tuple[str, ...] = ()
     why: str = ""
     seconds: float | None = None
+    foundation: Foundation | None = None
 
     @property
     def done(self) -> bool:
@@ -102,7 +104,7 @@ class Planner:
             if state != "done":
                 self.tally.add(foundation, seed)
             seconds = None if state == "done" else self.costs.likely(resolved)
-            yield Planned(combination.at(seed), one, group, state, stale, why, seconds)
+            yield Planned(combination.at(seed), one, group, state, stale, why, seconds, foundation)
 
     def state(self, key: str, code: Mapping[str, str]) -> tuple[State, tuple[str, ...], str]:
         """Where a cell stands, the parts whose code is not what made its record, and a word on it."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from molebench.jobs import RECORDED, Ended, Event, Executor, Hear, Job, Started
+from molebench.turns import Turns
 
 LOST = 3  # tries more where a worker was lost
 TICK = 0.2  # seconds between two looks at the clock
@@ -69,10 +70,10 @@ def interruptible(say: Callable[[str], None]) -> Iterator[Stop]:
 
 @dataclass
 class Schedule:
-    """jobs: in order. note: keeps a failure beside the cell's others where its worker could not. tick: called several
-    times a second."""
+    """turns: what is to run. note: keeps a failure beside the cell's others where its worker could not. tick: called
+    several times a second."""
 
-    jobs: Iterator[Job]
+    turns: Turns
     executor: Executor
     policy: Policy
     hear: Hear
@@ -103,7 +104,7 @@ class Schedule:
                 self.hear(Ended(key, "interrupted", self.took(key)))
         finally:
             self.executor.close()
-        self.tally.left = len(self.flying) + len(self.again) + sum(1 for _ in self.jobs)
+        self.tally.left = len(self.flying) + len(self.again) + self.turns.left()
         self.tally.stopped = stop.asked or self.enough
         return self.tally
 
@@ -115,7 +116,7 @@ class Schedule:
 
     def next_job(self) -> Job | None:
         """New ones first, then those whose time has come again."""
-        if job := next(self.jobs, None):
+        if job := self.turns.next(self.flying.values()):
             return job
         if self.again and self.again[0][0] <= time.monotonic():
             return self.again.popleft()[1]
@@ -140,6 +141,7 @@ class Schedule:
         if end.state == "busy":
             self.again.append((time.monotonic() + LATER, job))
         elif end.state in RECORDED:
+            self.turns.over(job)
             self.tally.states[end.state] += 1
             self.tally.failures.pop(job.key, None)
         else:

@@ -49,6 +49,10 @@ class Foundation:
         seeds = {"victim": (model,) if self.offline else (model, seed), "features": (seed,), "poison": (model, seed)}
         return {stage: (digest, *seeds[stage]) for stage, digest in self.digests.items()}
 
+    def names(self, seed: int) -> tuple[str, ...]:
+        """What `at` gives, each as a short name."""
+        return tuple(key([stage, one])[:16] for stage, one in self.at(seed).items())
+
 
 @dataclass(frozen=True)
 class Shared:

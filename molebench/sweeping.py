@@ -22,6 +22,7 @@ from molebench.runner import note_failure
 from molebench.scheduling import Policy, Schedule, Tally, interruptible
 from molebench.standing import Notice, Standing
 from molebench.store import Store, clear
+from molebench.turns import Turns
 from molebench.upkeep import tidied
 from molebench.watching import Display, Form, display
 from molebench.workspace import Workspace
@@ -59,7 +60,7 @@ def swept(plan: Plan, workspace: Workspace, options: Options) -> Tally:
     with display(options.progress, standing, jobs.labels) as shown, interruptible(say) as stop:
         told = Told(standing, jobs.labels, shown, Notice.of(standing, workspace))
         try:
-            return Schedule(iter(jobs), executor, options.policy, told.hear, jobs.note, told.tick).play(stop)
+            return Schedule(Turns(iter(jobs)), executor, options.policy, told.hear, jobs.note, told.tick).play(stop)
         finally:
             told.notice.down()
 
@@ -106,7 +107,8 @@ class Jobs:
         for each in self.cells:
             self.labels[each.key] = label(each.cell)
             cell = each.cell.model_dump(mode="json")
-            yield Job(each.key, cell, self.labels[each.key], self.resources(each.cell), self.options.pictures)
+            needs = each.foundation.names(each.cell.seed) if each.foundation else ()
+            yield Job(each.key, cell, self.labels[each.key], self.resources(each.cell), self.options.pictures, needs)
 
     @property
     def largest(self) -> Resources:

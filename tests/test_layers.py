@@ -45,6 +45,7 @@ ORDER = [
     "worker",
     "repeating",
     "scheduling",
+    "turns",
     "coverage",
     "watching",
     "planning",

@@ -11,6 +11,7 @@ import pytest
 
 from molebench.jobs import Ended, Event, Executor, Got, Hear, Job, Said, Started, event, job, job_line, line
 from molebench.scheduling import LOST, Policy, Schedule, Stop, Tally, interruptible
+from molebench.turns import Turns
 
 
 @dataclass
@@ -73,7 +74,7 @@ def play(executor: Scripted, *keys: str, policy: Policy = Policy(), stop: Stop |
     def note(job: Job, end: Ended) -> None:
         notes.append((job.key, end.state))
 
-    tally = Schedule(jobs(*keys), executor, policy, heard.append, note).play(stop or Stop())
+    tally = Schedule(Turns(jobs(*keys)), executor, policy, heard.append, note).play(stop or Stop())
     return Played(tally, executor, heard, notes)
 
 

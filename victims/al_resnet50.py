@@ -6,7 +6,7 @@ arXiv:2101.10792, section IV-A.
 
 from functools import partial
 
-from molebench.cards import victim
+from molebench.cards import Resources, victim
 from molebench.scenarios.active import SIZES, ActiveLearner
 
 al_resnet50 = victim(
@@ -15,5 +15,6 @@ al_resnet50 = victim(
     dataset="photo_patches",
     band=(0.2, 1.0),
     profiles=SIZES,
+    resources=Resources(memory=4.0),
     cost="10 s of extraction for 6 000 images of 32x32, then 10 s an arm, on two cores",
 )(partial(ActiveLearner, extractor="resnet50"))
