@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from molebench.aims import Target
 from molebench.cards import Count, Positive, attack
 from molebench.collision import chosen_bases, ratios
 from molebench.types import Array, AttackView, Modality, Poison, Samples, ThreatModel
@@ -31,7 +32,7 @@ class Noise:
 
     n_poison: Count = 500
     psnr: Positive = 30.0
-    target: Literal["zero", "one", "mean"] = "zero"
+    target: Target = "zero"
     base: Literal["closest", "random"] = "closest"
     balance: bool = True
 

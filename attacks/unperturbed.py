@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from molebench.aims import Target
 from molebench.cards import Count, attack
 from molebench.collision import chosen_bases
 from molebench.types import AttackView, Poison, ThreatModel
@@ -27,7 +28,7 @@ class Unperturbed:
     """
 
     n_poison: Count = 500
-    target: Literal["zero", "one", "mean"] = "zero"
+    target: Target = "zero"
     base: Literal["closest", "random"] = "closest"
     balance: bool = True
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from molebench.cards import Positive, defense
 from molebench.hooks import View
+from molebench.stats import robust_z
 from molebench.types import Array
 
 
@@ -40,5 +41,4 @@ class FeatureNorm:
 def deviation(z: Float[Array, "n d"]) -> Float[Array, " n"]:
     """How many robust standard deviations the log norm of each row is away from the median."""
     s = np.log(np.maximum(np.linalg.norm(z, axis=1), np.finfo(np.float32).tiny))
-    away = np.abs(s - np.median(s))
-    return away / max(1.4826 * float(np.median(away)), float(np.finfo(np.float32).eps))
+    return np.abs(robust_z(s))

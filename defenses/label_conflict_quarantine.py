@@ -11,9 +11,10 @@ Reference: molebench; a special case of Peri et al., arXiv:1909.13374, for colli
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from molebench.cards import Positive, defense
+from molebench.filtering import at_peace
 from molebench.hooks import View
 from molebench.types import Array
 
@@ -46,9 +47,3 @@ def strangers(z: Float[Array, "n d"], y: Int[Array, " n"]) -> Float[Array, " n"]
     typical = max(float(np.median(apart)), np.finfo(np.float64).tiny) if len(y) > 1 else 1.0
     other = y[:, None] != y[None, :]
     return np.where(other, distance, distance.max(initial=0.0) + typical).min(axis=1) / typical
-
-
-def at_peace(conflict: Bool[Array, " n"], y: Int[Array, " n"]) -> Bool[Array, " n"]:
-    """True where there is no conflict, and for every item of a class that would lose them all."""
-    emptied = [c for c in np.unique(y) if conflict[y == c].all()]
-    return ~conflict | np.isin(y, emptied)

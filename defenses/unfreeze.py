@@ -14,25 +14,20 @@ arXiv:2101.10792, section IV-E; every number here is ours, the paper gives none.
 """
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from molebench.cards import Count, Positive, Share, Whole, defense
 from molebench.errors import MolebenchError
+from molebench.finetuning import Below, Layers, batches, generators, material, scored, tuned
 from molebench.heads import HeadSpec, dropped, fit, forward
 from molebench.hooks import View
 from molebench.types import Array
-
-SCORED = 125  # images a forward pass, as in molebench.collision
-
-Layers = tuple[Tensor, ...]
 
 
 @defense(
@@ -64,83 +59,29 @@ class Unfreeze:
 
     def fit(self, view: View, rng: np.random.Generator) -> Array:
         """P(y | x) of the view's items, under an extractor trained for this moment."""
-        blocks = getattr(view.extractor, "blocks", ())
-        if not blocks or view.labelled_x is None or view.labelled_y is None or view.labelled_z is None:
-            raise MolebenchError("defense unfreeze needs an extractor with trainable blocks; this victim has none")
-        init, order = (torch.Generator().manual_seed(int(rng.integers(2**63))) for _ in range(2))
-        y, z = torch.from_numpy(view.labelled_y.copy()), torch.from_numpy(view.labelled_z.copy())
+        own = material("unfreeze", view)
+        init, order = generators(rng, 2)
         spec = HeadSpec("nn1", dropout=self.dropout, lr=self.head_lr, epochs=self.warmup)
-        layers = fit(spec, z, y, view.k, init, order).layers
-        cut = 0 if self.scope == "all" else len(blocks) - 2  # the last block, and the pooling behind it
-        below = Below(view.extractor, blocks[:cut])
-        trained = nn.Sequential(*blocks[cut:])
+        layers = fit(spec, own.z, own.y, view.k, init, order).layers
+        cut = 0 if self.scope == "all" else len(own.blocks) - 2  # the last block, and the pooling behind it
+        below, trained = Below(view.extractor, own.blocks[:cut]), nn.Sequential(*own.blocks[cut:])
         if self.batch_norm == "batch" and not any(isinstance(m, nn.BatchNorm2d) for m in trained.modules()):
             raise MolebenchError("defense unfreeze: batch_norm=batch, but this extractor has none left; use frozen")
-        if len(y) >= self.after:
-            layers = tuned(self, trained, layers, below(view.labelled_x), y, order)
+        if len(own.y) >= self.after:
+            layers = unfrozen(self, trained, layers, below(own.x), own.y, order)
         return scored(below, trained, layers, view.x)
 
 
-def tuned(
+def unfrozen(
     how: Unfreeze, trained: nn.Module, layers: Layers, h: Float[Tensor, "n ..."], y: Int[Tensor, " n"], order: Generator
 ) -> Layers:
     """Trains the blocks in place, and the head, from inputs h of the lowest of them; returns the head."""
-    layers = tuple(p.clone().requires_grad_() for p in layers)
-    steps = max(how.steps, how.epochs * math.ceil(len(y) / how.batch))
-    groups = [
-        {"params": list(trained.requires_grad_(True).parameters()), "lr": how.lr},
-        {"params": list(layers), "lr": how.head_lr},
-    ]
-    adam = torch.optim.Adam(groups, fused=True)
-    cosine = torch.optim.lr_scheduler.LambdaLR(adam, lambda t: 0.5 * (1 + math.cos(math.pi * t / steps)))
-    trained.train(how.batch_norm == "batch")
-    least = 2 if how.batch_norm == "batch" else 1  # one image has no statistics
-    for chosen in batches(len(y), how.batch, steps, least, order):
+
+    def loss(layers: Layers, chosen: Int[Tensor, " b"]) -> Tensor:
         z = dropped(trained(h[chosen]), how.dropout, order)
-        adam.zero_grad()
-        F.cross_entropy(forward(layers, z, 0.0, None), y[chosen]).backward()  # type: ignore[no-untyped-call]
-        adam.step()
-        cosine.step()
-    trained.eval().requires_grad_(False)
-    return tuple(p.detach() for p in layers)
+        return F.cross_entropy(forward(layers, z, 0.0, None), y[chosen])
 
-
-@dataclass(frozen=True, eq=False)
-class Below:
-    """What is not trained: from stored samples to the input of the lowest trained block."""
-
-    extractor: Any
-    blocks: Sequence[nn.Module]
-
-    def __call__(self, x: Array) -> Float[Tensor, "n ..."]:
-        """In batches, without gradients."""
-        parts = []
-        with torch.no_grad():
-            for start in range(0, len(x), SCORED):
-                values = self.extractor.modality.values(x[start : start + SCORED])
-                h = self.extractor.normalised(torch.from_numpy(values))
-                h = h.contiguous(memory_format=torch.channels_last) if h.dim() == 4 else h  # sounds have patches too
-                for block in self.blocks:
-                    h = block(h)
-                parts.append(h)
-        return torch.cat(parts)
-
-
-def batches(n: int, size: int, steps: int, least: int, order: Generator) -> Iterator[Int[Tensor, " b"]]:
-    """`steps` mini-batches: pass after pass over a new order each; a rest of fewer than `least` is left out."""
-    left = steps
-    while left:
-        for chosen in torch.split(torch.randperm(n, generator=order), size):
-            if left and len(chosen) >= min(least, n, size):
-                yield chosen
-                left -= 1
-
-
-def scored(below: Below, trained: nn.Module, layers: Layers, x: Array) -> Float[Array, "n k"]:
-    """P(y | x), a few images at a time: what lies between is never all in memory."""
-    parts = []
-    with torch.no_grad():
-        for start in range(0, len(x), SCORED):
-            z = trained(below(x[start : start + SCORED]))
-            parts.append(forward(layers, z, 0.0, None).softmax(dim=1).numpy())
-    return np.concatenate(parts)
+    steps = max(how.steps, how.epochs * math.ceil(len(y) / how.batch))
+    least = 2 if how.batch_norm == "batch" else 1  # one image has no statistics
+    trained.train(how.batch_norm == "batch")
+    return tuned(trained, layers, batches(len(y), how.batch, steps, least, order), steps, loss, how.lr, how.head_lr)

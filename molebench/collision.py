@@ -10,17 +10,17 @@ arXiv:2101.10792, section III.
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from molebench.aims import Target, neighbours, several
 from molebench.types import Array, AttackView, Modality, Samples
 
 Extractor = Callable[[Tensor], Tensor]
-Target = Literal["zero", "one", "mean"]
 
 BATCH = 125  # samples a forward pass: larger ones are no faster on a CPU, and memory follows it
 
@@ -51,9 +51,12 @@ def extracted(
 
 
 def target_vector(kind: Target, features: Float[Array, "n d"]) -> Float[Array, " d"]:
-    """mu: the zero vector (the paper's choice), the one vector, or the mean feature (section III-B1)."""
+    """mu: the zero vector (the paper's choice), the one vector, or the mean feature (section III-B1).
+
+    Neighbours are sought around zero, where beliefs are least certain.
+    """
     d = features.shape[1]
-    chosen = {"zero": np.zeros(d), "one": np.ones(d), "mean": features.mean(axis=0)}[kind]
+    chosen = {"one": np.ones(d), "mean": features.mean(axis=0)}.get(kind, np.zeros(d))
     return chosen.astype(np.float32)
 
 
@@ -74,29 +77,43 @@ def select_bases(distance: Float[Array, " n"], y: Int[Array, " n"], count: int, 
 
 
 def chosen_bases(
-    view: AttackView, n_poison: int, target: Target, closest: bool, balance: bool, rng: np.random.Generator
-) -> tuple[Samples, Int[Array, " m"], Float[Array, " d"]]:
-    """The bases of an attack (samples, their indices in the view) and mu.
+    view: AttackView,
+    n_poison: int,
+    target: Target,
+    closest: bool,
+    balance: bool,
+    rng: np.random.Generator,
+    points: int | None = None,
+    radius: float = 0.0,
+) -> tuple[Samples, Int[Array, " m"], Float[Array, "*m d"]]:
+    """The bases of an attack (samples, their indices in the view) and mu: one for all, or one of each.
 
-    Without `closest`, or without knowledge of the extractor, the order is random instead of Eq. 3's.
+    Without `closest`, or without knowledge of the extractor, the order is random instead of Eq. 3's. Which bases
+    are chosen depends on neither `points` nor `radius`.
     """
     count = min(n_poison, view.budget, len(view.base))
     if view.extractor is None:
-        return _picked(view, select_bases(rng.random(len(view.base)), view.base.y, count, balance), np.zeros(0))
+        index = select_bases(rng.random(len(view.base)), view.base.y, count, balance)
+        return view.base[index], index, np.zeros(0, dtype=np.float32)
     features = extracted(view.extractor, view.base.x, view.modality, view.progress)
     mu = target_vector(target, features)
-    distance = np.linalg.norm(features - mu, axis=1) if closest else rng.random(len(features))
-    return _picked(view, select_bases(distance, view.base.y, count, balance), mu)
-
-
-def _picked(view: AttackView, index: Array, mu: Array) -> tuple[Samples, Array, Array]:
-    return view.base[index], index, mu.astype(np.float32)
+    away = np.linalg.norm(features - mu, axis=1)
+    index = select_bases(away if closest else rng.random(len(features)), view.base.y, count, balance)
+    if target == "neighbour":
+        among = select_bases(away, view.base.y, points or count, balance=True)
+        mu = neighbours(features, view.base.y, index, among)
+    elif points and points > 1:
+        mu = several(mu, features, view.base.y, index, points, radius)
+    return view.base[index], index, mu
 
 
 def ratios(
-    extractor: Extractor, x: Array, base: Array, mu: Float[Array, " d"], modality: Modality
+    extractor: Extractor, x: Array, base: Array, mu: Float[Array, "*n d"], modality: Modality
 ) -> Float[Array, " n"]:
-    """Collision ratio |f(x') - mu| / |f(x) - mu| of each poison: 1 is no collision, 0 a perfect one."""
+    """Collision ratio |f(x') - mu| / |f(x) - mu| of each poison: 1 is no collision, 0 a perfect one.
+
+    mu: one for all, or one of each.
+    """
     far = np.linalg.norm(extracted(extractor, base, modality) - mu, axis=1)
     near = np.linalg.norm(extracted(extractor, x, modality) - mu, axis=1)
     return near / np.maximum(far, np.finfo(np.float32).tiny)
@@ -126,3 +143,28 @@ def distances(x: Array, base: Array, modality: Modality) -> dict[str, Float[Arra
 def finite_rows(a: Float[Tensor, "n ..."]) -> Bool[Tensor, " n"]:
     """Which samples of a batch hold finite numbers only."""
     return torch.isfinite(a.flatten(1)).all(dim=1)
+
+
+def dithered(x: Array, modality: Modality, dither: float, rng: np.random.Generator) -> Float[Array, "n ..."]:
+    """Where the descent of stored samples begins, in input units: at them, or a little beside them.
+
+    In digital silence the spectrum is 0, where its magnitude has no gradient: from there no step would ever lead away.
+    """
+    values = modality.values(x)
+    if not dither:
+        return values
+    noise = rng.standard_normal(values.shape, dtype=np.float32) * np.float32(dither * modality.step)
+    return np.clip(values + noise, modality.low, modality.high).astype(np.float32)
+
+
+def within(gradient: Tensor, x: Tensor, modality: Modality) -> Tensor:
+    """The gradient without the components along which a descent step would leave the valid range."""
+    outward = ((x <= modality.low) & (gradient > 0)) | ((x >= modality.high) & (gradient < 0))
+    return gradient.masked_fill(outward, 0.0)
+
+
+def unit(gradient: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+    """Each sample's gradient divided by its norm; a zero gradient stays zero."""
+    norm = gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
+    scaled: Tensor = gradient / norm.view(-1, *[1] * (gradient.dim() - 1))
+    return scaled

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -32,6 +33,11 @@ def listed(names: Iterable[str], most: int = 8) -> str:
 def first_line(error: object) -> str:
     """What a library's error begins with, at most 160 characters."""
     return (str(error).splitlines() or ["no reason given"])[0][:160]
+
+
+def how_ended(code: int) -> str:
+    """The end of a process in words, from its exit code."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def unknown(what: str, name: str, choices: Iterable[str]) -> MolebenchError:

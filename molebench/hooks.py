@@ -13,19 +13,27 @@ nobody has read can tell poisons by what was not in the clean arm.
 | select       | instead of the query strategy     | int [m]: which candidates to query          |
 | after_label  | when a batch has been labelled    | bool [m]: which of it to keep               |
 | filter_train | before each training              | bool [l]: which labelled items to train on  |
+| schedule     | before the epoch on an update     | int [s]: which items in which order         |
 | fit          | instead of the training           | float [n, k]: P(y | x) of the view's x      |
-| accept       | after each training               | bool: keep the new model (else the last)    |
+| accept       | after each training               | bool, or the share of the new weights       |
+| admit        | when a task is closed             | bool [n]: which images may be remembered    |
 | predict      | on the test items                 | float [n, k]: P(y | x)                      |
 | suspicion    | beside each of its own filters    | float [n]: higher is more suspect (AUROC)   |
 
-A card's `sees` asks for more: 'extractor' (a copy of f), 'labels' (true labels of the unlabelled pool),
+Which scenario has which is in SCENARIO_MOMENTS. A training is the head's in the active scenario, the epoch on an update
+in the others; what a filter removes from an update is replaced there. A schedule names item i of n as i and labelled
+item j as n + j (a replay); batches of `count` are cut in its order. Between the old weights and the new, accept may
+answer with any share in [0, 1]: new = (1 - a) old + a new; in the active scenario, where heads begin anew, with 0 or 1.
+
+A card's `sees` asks for more: 'extractor' (a copy of f), 'trusted' (as many clean labelled images of each class as its
+parameter `trusted` says, which the record counts), 'labels' (true labels of the unlabelled pool),
 'ground_truth' (the poison mask), 'dropped' (how many of each class the defenses before it drop: a matched control,
 whose own mask replaces theirs; alone it is asked at screen_pool only). Labels and ground truth are for controls only:
 a record with such a defense is never ranked.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -35,9 +43,17 @@ from molebench.limits import HOOK_SECONDS, OverLimit, limited
 from molebench.rng import stream
 from molebench.types import Array, frozen
 
-MOMENTS = ("transform", "screen_pool", "select", "after_label", "filter_train", "fit", "accept", "predict")
-SINGLE = ("select", "fit", "predict")  # at most one defense of a pipeline may act here
-SEES = ("extractor", "labels", "ground_truth", "dropped")
+UPDATES = ("transform", "filter_train", "schedule", "fit", "accept")
+SCENARIO_MOMENTS = {
+    "active": ("transform", "screen_pool", "select", "after_label", "filter_train", "fit", "accept", "predict"),
+    "offline": (*UPDATES, "predict"),
+    "continual": (*UPDATES, "admit", "predict"),
+}
+MOMENTS = tuple(dict.fromkeys(moment for moments in SCENARIO_MOMENTS.values() for moment in moments))
+FILTERS = ("screen_pool", "after_label", "filter_train")  # moments at which items are judged
+SINGLE = ("select", "schedule", "fit", "predict")  # at most one defense of a pipeline may act here
+SEES = ("extractor", "trusted", "labels", "ground_truth", "dropped")
+LONGEST = 8  # items of a schedule for each that was sent
 
 Sees = tuple[str, ...]
 
@@ -47,9 +63,11 @@ class View:
     """What a defense sees; which fields are filled depends on the moment, the others are empty.
 
     x, z: inputs (as stored) and features [n, d] of the items in question, in an order that tells nothing.
-    y: their labels, where they have been labelled. p: the model's P(y | item) [n, k].
-    labelled_x, labelled_z, labelled_y: what has been labelled so far. k: number of classes. count: how many
-    to select. when: 'pool' or 'test' (transform). extractor, poison, dropped [k]: for defenses whose card sees them.
+    y: their labels, where they have been labelled. p: the model's P(y | item) [n, k]; p_before: the last one's.
+    labelled_x, labelled_z, labelled_y: what has been labelled so far; labelled_p: beliefs about it (of updates).
+    k: number of classes. count: how many to select, or the size of a batch (schedule). when: 'pool' or 'test'
+    (transform). extractor, trusted_*, poison, dropped [k]: for defenses whose card sees them; trusted_p and
+    trusted_p_before at accept.
     """
 
     x: Array
@@ -57,9 +75,16 @@ class View:
     k: int
     y: Array | None = None
     p: Array | None = None
+    p_before: Array | None = None
     labelled_x: Array | None = None
     labelled_z: Array | None = None
     labelled_y: Array | None = None
+    labelled_p: Array | None = None
+    trusted_x: Array | None = None
+    trusted_z: Array | None = None
+    trusted_y: Array | None = None
+    trusted_p: Array | None = None
+    trusted_p_before: Array | None = None
     count: int = 0
     when: str = ""
     extractor: Any = None
@@ -67,8 +92,8 @@ class View:
     dropped: Array | None = None
 
     def __post_init__(self) -> None:
-        for name in ("x", "z", "y", "p", "labelled_x", "labelled_z", "labelled_y", "poison", "dropped"):
-            if (value := getattr(self, name)) is not None:
+        for name in (f.name for f in fields(self)):
+            if isinstance(value := getattr(self, name), np.ndarray):
                 object.__setattr__(self, name, frozen(value))  # read-only for good, and nobody else's
 
     @property
@@ -110,6 +135,18 @@ class Pipeline:
     def acts(self) -> bool:
         """Whether any defense acts at any moment."""
         return any(self.has(moment) for moment in MOMENTS)
+
+    @property
+    def filters(self) -> bool:
+        """Whether anything here removes items by its own judgement, so that a random filter can be matched to it."""
+        judges = [defense for _, defense in self.defenses if not {"dropped", "ground_truth"} & set(sees(defense))]
+        matched = any("dropped" in sees(defense) for _, defense in self.defenses)
+        return not matched and any(callable(getattr(d, moment, None)) for d in judges for moment in FILTERS)
+
+    @property
+    def trusted(self) -> int:
+        """Clean labelled images of each class that are shown: as many as the defense asks for that asks for most."""
+        return max((int(d.trusted) for _, d in self.defenses if "trusted" in sees(d)), default=0)
 
     def has(self, moment: str) -> bool:
         """Whether any defense acts at this moment."""
@@ -187,10 +224,23 @@ class Pipeline:
             x = frozen(result)
         return x
 
-    def accepts(self, view: Callable[[Sees], View], turn: int) -> bool:
-        """Whether every defense that judges a new model keeps it."""
-        answers = [(n, self._call(n, "accept", m, view(seen), turn)) for n, m, seen in self._acting("accept")]
-        return all(bool(_checked(name, "accept", answer, "bool", ())) for name, answer in answers)
+    def accepts(self, view: Callable[[Sees], View], turn: int, whole: bool = False) -> float:
+        """The share of the new weights that every defense together lets in: 1 keeps the new model, 0 the last one.
+
+        whole: refuse what lies between.
+        """
+        share = 1.0
+        for name, method, seen in self._acting("accept"):
+            share *= _share(name, self._call(name, "accept", method, view(seen), turn), whole)
+        return share
+
+    def scheduled(self, view: Callable[[Sees], View], turn: int) -> Array | None:
+        """int [s]: the items of an epoch in order, labelled ones after the view's own; None where no defense acts."""
+        for name, method, seen in self._acting("schedule"):
+            shown = view(seen)
+            n, owned = len(shown.x), 0 if shown.labelled_x is None else len(shown.labelled_x)
+            return _sequence(name, self._call(name, "schedule", method, shown, turn), n, owned)
+        return None
 
     def _call(self, name: str, moment: str, method: Callable[..., Any], view: View, turn: int) -> Array:
         rng = stream(self.seed, "defense", name, moment, turn)
@@ -218,7 +268,7 @@ def _floored(name: str, moment: str, turn: int, keep: Array, y: Array | None) ->
         return
     if not keep.any():
         raise CellFailed(f"defense {name} removes everything at {moment} (turn {turn})")
-    if moment == "filter_train" and y is not None and (lost := np.setdiff1d(y, y[keep])).size:
+    if moment in ("filter_train", "admit") and y is not None and (lost := np.setdiff1d(y, y[keep])).size:
         raise CellFailed(f"defense {name} removes every item of class {lost[0]} at {moment} (turn {turn}); keep one")
 
 
@@ -230,6 +280,26 @@ def _finite(name: str, values: Array) -> Array:
 
 def _wrong(name: str, moment: str, array: Array, expected: str) -> CellFailed:
     return CellFailed(f"defense {name} returned {array.dtype} {array.shape} at {moment}; expected {expected}")
+
+
+def _share(name: str, answer: Array, whole: bool) -> float:
+    if answer.dtype.kind not in "bf" or answer.shape != ():
+        raise _wrong(name, "accept", answer, "a bool, or a float in [0, 1]")
+    if not 0.0 <= (share := float(answer)) <= 1.0:
+        raise CellFailed(f"defense {name} returned {share:g} at accept; expected a share in [0, 1]")
+    if whole and share not in (0.0, 1.0):
+        raise CellFailed(f"defense {name} returned {share:g} at accept; heads begin anew here: 0 or 1")
+    return share
+
+
+def _sequence(name: str, index: Array, n: int, owned: int) -> Array:
+    if index.dtype.kind not in "iu" or index.ndim != 1:
+        raise _wrong(name, "schedule", index, "int (s,)")
+    if not 1 <= len(index) <= LONGEST * n:
+        raise CellFailed(f"defense {name} schedules {len(index)} items for {n}; expected 1 to {LONGEST * n}")
+    if not 0 <= index.min() <= index.max() < n + owned:
+        raise CellFailed(f"defense {name} schedules an item outside 0..{n + owned - 1}")
+    return index.astype(np.int64)
 
 
 def _indices(name: str, index: Array, n: int) -> Array:

@@ -66,7 +66,10 @@ DEFINITIONS = {
     "recovery": "share of the undefended drop that the defense takes back: 1 is all (of attacked classes, if any)",
     "filter_precision": "poisons among what filters remove, at the first screening, each purchase and training",
     "filter_recall": "share of the poisons judged that are removed, over the same judgements",
+    "filter_removed_clean": "share of the clean items judged that filters remove, over the same judgements",
+    "filter_removed_clean_worst": "the same, of the class that loses the largest share",
     "filter_auroc": "chance that a filter's score ranks a poison above a clean item, mean over judgements",
+    "trusted_images": "clean labelled images that defenses are shown, beyond what the learner has bought",
     "time_ratio": "seconds of the poisoned arm, defended / undefended, each when first computed",
     "memory_ratio": "peak resident memory of the process during the poisoned arm, defended / undefended",
     "clean_cost": "points of accuracy, defended - undefended, both clean",
@@ -76,6 +79,7 @@ SUFFIXES = {
     "_control": ", of the control's arm",
     "_poisoned": ", of the attack's arm",
     "_defended_own": ", both arms defended",
+    "_matched": ", the poisoned arm behind a random filter that drops as many of each class, the clean one undefended",
     "_defended": ", the poisoned arm defended, the clean one not",
 }
 
@@ -174,31 +178,3 @@ def auroc(score: Float[Array, " n"], positive: Bool[Array, " n"]) -> float:
 def renamed(metrics: Mapping[str, Metric], suffix: str) -> dict[str, Metric]:
     """The same figures under names with a suffix, and its meaning in their definitions."""
     return {f"{n}{suffix}": Metric(m.value, m.low, m.high, definition(f"{n}{suffix}")) for n, m in metrics.items()}
-
-
-def filter_rates(filtered: Array) -> dict[str, float]:
-    """Precision, recall and AUROC of the filters, over all their judgements; what is undefined is left out."""
-    _, _, poisons, removed, caught, auroc = filtered.T
-    found = {}
-    if removed.sum():
-        found["filter_precision"] = caught.sum() / removed.sum()
-    if poisons.sum():
-        found["filter_recall"] = caught.sum() / poisons.sum()
-    if np.isfinite(auroc).any():
-        found["filter_auroc"] = float(np.nanmean(auroc))
-    return {name: float(value) for name, value in found.items()}
-
-
-def of_a_defense(seconds: tuple[float, float], mib: tuple[float, float], filtered: Array) -> dict[str, Metric]:
-    """What a defense costs, (defended, undefended), and how well its filters judge."""
-    ratios = {"time_ratio": seconds[0] / max(seconds[1], 1e-9), "memory_ratio": mib[0] / max(mib[1], 1e-9)}
-    return {name: count(name, value) for name, value in (ratios | filter_rates(filtered)).items()}
-
-
-def judgements(filtered: Array) -> dict[str, Array]:
-    """The columns of judgements of filters by name; AUROCs where poisons and clean items were judged together."""
-    if not len(filtered):
-        return {}
-    names = ("turn", "judged", "judged_poisons", "removed", "removed_poisons")
-    columns = {f"filter_{name}": column for name, column in zip(names, filtered.T[:5], strict=True)}
-    return columns | {"filter_auroc": filtered[np.isfinite(filtered[:, 5]), 5]}

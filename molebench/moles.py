@@ -13,11 +13,11 @@ Reference: Wisdom, Gokhale, Xiao, Yang, "Mole Recruitment", arXiv:2303.17080, Eq
 lines r for p = 95, 97, 99 are those of the authors' released code.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from jaxtyping import Bool, Float, Int
 
 from molebench.errors import MolebenchError
@@ -25,6 +25,7 @@ from molebench.types import Array
 
 Protocol = Literal["paper", "as_released"]
 Percent = Annotated[int, Ge(1), Le(100)]
+Cap = Annotated[float, Gt(0), Le(1)]
 
 
 class Line(NamedTuple):
@@ -85,17 +86,40 @@ def select_moles(
     return found
 
 
-def select_all(scores: Float[Array, "m k"], labels: Int[Array, " m"], n: int) -> Int[Array, "k k n"]:
-    """The n moles of every pair at once: [attacked, confounding, rank]; the diagonal is a class's own best images."""
+def select_all(scores: Float[Array, "m k"], labels: Int[Array, " m"], n: int, most: float = 1.0) -> Int[Array, "k k n"]:
+    """The n moles of every pair at once: [attacked, confounding, rank]; the diagonal is a class's own best images.
+
+    Images that are taken for any wrong class by more than `most` come last; `check_cap` says whether others suffice.
+    """
     check_scores(scores, labels)
     k = scores.shape[1]
+    shown = scores if most >= 1 else np.where(wrongly(scores, labels)[:, None] <= most, scores, -1.0)
     found = np.empty((k, k, n), dtype=np.int64)
     for c in range(k):
         members = np.flatnonzero(labels == c)
         if len(members) < n:
             raise MolebenchError(f"{n} moles of class {c}, which has {len(members)} images; choose fewer")
-        found[:, c] = members[np.argsort(-scores[members], axis=0, kind="stable")[:n]].T
+        found[:, c] = members[np.argsort(-shown[members], axis=0, kind="stable")[:n]].T
     return found
+
+
+def wrongly(scores: Float[Array, "m k"], labels: Int[Array, " m"]) -> Float[Array, " m"]:
+    """The largest P of a class that is not an image's own."""
+    own = np.arange(scores.shape[1]) == labels[:, None]
+    return np.where(own, 0.0, scores).max(axis=1, initial=0.0)
+
+
+def check_cap(
+    scores: Float[Array, "m k"], labels: Int[Array, " m"], confounding: Iterable[int], n: int, most: float
+) -> None:
+    """Refuses confounding classes of which fewer than n images are taken for a wrong class by at most `most`."""
+    below = wrongly(scores, labels) <= most
+    for c in confounding if most < 1 else ():
+        if (there := int(below[labels == c].sum())) < n:
+            raise MolebenchError(
+                f"{n} moles of class {c} that no wrong class has more than most={most:g} of; there are {there} such "
+                "images: choose a smaller n, or a larger most"
+            )
 
 
 def check_scores(scores: Float[Array, "m k"], labels: Int[Array, " m"]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from molebench import metrics
+from molebench.filtering import columns
 from molebench.moles import Pair
 from molebench.record import ArmRecord, PairRecord, UpdateRecord
 from molebench.stages import Arrays
@@ -84,7 +85,7 @@ class Writing:
     def updated(self, number: int, name: str, file: str, digest: str) -> ArmRecord:
         """One update's row of an arm, with what the filters made of it."""
         arm, whole = self.outcome.update_arms[name], len(self.outcome.updates) * len(self.classes) ** 2 <= MOST_COUNTS
-        judged = metrics.judgements(arm.filtered[arm.filtered[:, 0] == number])
+        judged = columns(arm.filtered[arm.filtered[:, 0] == number])
         return self.described(arm.predicted[number], file, digest, judged, whole)
 
     def pair(self, pair: Pair, score: float) -> PairRecord:

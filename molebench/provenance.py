@@ -157,6 +157,23 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def computing_threads() -> Iterator[None]:
+    """A fixed number of threads while a cell computes, whatever runs beside it."""
+    from threadpoolctl import threadpool_limits
+
+    count, torch = threads(), sys.modules.get("torch")  # a cell without networks need not import it
+    before = torch.get_num_threads() if torch else count
+    with threadpool_limits(count):
+        if torch:
+            torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(before)
+
+
 def hook_seconds() -> float:
     """The longest one call of a defense may take: MOLEBENCH_HOOK_SECONDS, else an hour."""
     given = os.environ.get("MOLEBENCH_HOOK_SECONDS", "")

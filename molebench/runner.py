@@ -1,9 +1,7 @@
 """From a cell to its record: look up, load, hand to the scenario, judge, write. One process, one cell at a time."""
 
 import importlib
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +10,11 @@ import numpy as np
 from molebench import provenance, registry
 from molebench.cards import UNRANKED
 from molebench.compatible import check_modality
-from molebench.errors import DISK, Busy, CellFailed, MolebenchError, blamed, cannot_write, listed
-from molebench.grid import Cell, Part, Resolved, modules, resolve
-from molebench.hooks import Pipeline
+from molebench.errors import DISK, Busy, CellFailed, MolebenchError, cannot_write, listed
+from molebench.grid import Cell, Resolved, modules, resolve
+from molebench.isolating import gone_after
 from molebench.predictions import Writing, poison_arrays
+from molebench.preparing import equipped, loaded, prepared
 from molebench.progress import say
 from molebench.record import (
     SCHEMA,
@@ -28,10 +27,9 @@ from molebench.record import (
     Record,
     WeightsRecord,
 )
-from molebench.released import Faults
 from molebench.stages import Stages
 from molebench.store import Store
-from molebench.trial import Actor, Outcome, Trial, fact_summary
+from molebench.trial import Outcome, fact_summary
 from molebench.types import Dataset
 from molebench.weights import Weights
 from molebench.workspace import Workspace
@@ -107,12 +105,13 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     stages = Stages(workspace.stages or workspace.cache / "stages", explain=say if workspace.explain else None)
     scenario = importlib.import_module(f"molebench.scenarios.{resolved.scenario}")
-    with computing_threads():
+    with provenance.computing_threads():
         dataset = loaded(resolved.parts["dataset"], workspace)
         check_modality(resolved.parts["victim"].plugin, resolved.parts["dataset"].plugin, dataset.modality.name)
         victim, extractor, weights = equipped(resolved, workspace)
         trial = prepared(resolved, workspace, stages, dataset, victim, extractor, weights)
-        outcome: Outcome = scenario.play(trial)
+        with gone_after(trial):
+            outcome: Outcome = scenario.play(trial)
         used = [each for each in (weights, trial.scorer_weights) if each]
         record = assembled(resolved, dataset, used, outcome, stages, started)
     store.make_way(resolved.key)  # a record of other code is kept until there is something to put in its place
@@ -124,133 +123,6 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
     record = record.model_copy(update=found).sealed()
     store.commit(record)
     return record
-
-
-def loaded(part: Part, workspace: Workspace) -> Any:
-    """What a dataset or an extractor loads."""
-    with blamed(f"{part.plugin.kind} {part.name}"):
-        return part.build().load(workspace)
-
-
-def equipped(resolved: Resolved, workspace: Workspace) -> tuple[Any, Any, Weights | None]:
-    """The victim, its extractor where it has one, and the weights that either of them begins with."""
-    victim = made(resolved.parts["victim"])
-    if part := resolved.parts.get("extractor"):
-        return victim, *loaded(part, workspace)
-    if hasattr(victim, "load"):
-        with blamed(f"victim {resolved.parts['victim'].name}"):
-            learner, weights = victim.load(workspace)
-        return learner, None, weights
-    return victim, None, None
-
-
-def made(part: Part) -> Any:
-    """A component, built; what its class raises is its failure, by name."""
-    with blamed(f"{part.plugin.kind} {part.name}"):
-        return part.build()
-
-
-@contextmanager
-def computing_threads() -> Iterator[None]:
-    """A fixed number of threads while a cell computes, whatever runs beside it."""
-    from threadpoolctl import threadpool_limits
-
-    count, torch = provenance.threads(), sys.modules.get("torch")  # a cell without networks need not import it
-    before = torch.get_num_threads() if torch else count
-    with threadpool_limits(count):
-        if torch:
-            torch.set_num_threads(count)
-        try:
-            yield
-        finally:
-            if torch:
-                torch.set_num_threads(before)
-
-
-def prepared(
-    resolved: Resolved,
-    workspace: Workspace,
-    stages: Stages,
-    dataset: Dataset,
-    victim: Any,
-    extractor: Any,
-    weights: Weights | None,
-) -> Trial:
-    """The trial of a cell: everything built, with what each cached stage depends on."""
-    attack = resolved.parts["attack"]
-    scenario = f"molebench.scenarios.{resolved.scenario}"
-    return Trial(
-        dataset=dataset,
-        attack=actor(attack),
-        control=control_of(attack, resolved.cell.profile, resolved.modality),
-        victim=victim,
-        victim_identity=identity(resolved.parts["victim"]) | ({"weights": weights.sha256} if weights else {}),
-        extractor=extractor,
-        extractor_identity={
-            "extractor": identity(resolved.parts["extractor"]),
-            "weights": weights.sha256,
-            "extraction": registry.code_sha256("molebench.collision"),
-        }
-        if extractor and weights
-        else {},
-        defenses=Pipeline(
-            tuple((d.name, made(d)) for d in resolved.defenses),
-            resolved.cell.seed,
-            provenance.hook_seconds(),
-            "screen_pool" if resolved.scenario == "active" else "filter_train",
-        ),
-        defense_identity=tuple(identity(d) for d in resolved.defenses),
-        seed=resolved.cell.seed,
-        stages=stages,
-        progress=workspace.progress,
-        code=registry.code_sha256(scenario) + registry.code_sha256(resolved.parts["victim"].plugin.module.__name__),
-        versions=provenance.versions(),
-        **scored(resolved.parts.get("scorer"), workspace),
-    )
-
-
-def scored(part: Part | None, workspace: Workspace) -> dict[str, Any]:
-    """Who says P(y = a | x), where the attack asks a scorer, and what its scores depend on."""
-    if part is None:
-        return {}
-    score, weights = loaded(part, workspace)
-    threat = part.plugin.card.threat
-    knows = threat is not None and "victim" in threat.knows
-    extractor = part.values.get("extractor")  # loaded by name: its code is no import of the scorer's
-    depends = {
-        "scorer": identity(part),
-        "weights": weights.sha256 if weights else "",
-        "knows_victim": knows,
-        **({"extractor": registry.code_sha256(f"molebench.extractors.{extractor}")} if extractor else {}),
-        **({} if provenance.device() == "cpu" else {"device": provenance.device()}),
-    }
-    return {"scorer": score, "scorer_identity": depends, "scorer_weights": weights}
-
-
-def identity(part: Part) -> dict[str, Any]:
-    """What a stage that uses this component depends on."""
-    return {"name": part.name, "parameters": part.public, "code": registry.code_sha256(part.plugin.module.__name__)}
-
-
-def actor(part: Part) -> Actor:
-    """An attack ready to craft."""
-    threat = part.plugin.card.threat
-    if threat is None:
-        raise MolebenchError(f"attack {part.name} states no threat model; add threat=ThreatModel(...) to its card")
-    attack = made(part)
-    check, faults = getattr(attack, "check", None), getattr(attack, "faults", Faults())
-    return Actor(part.name, attack.craft, threat, {"attack": identity(part)}, check, faults)
-
-
-def control_of(attack: Part, profile: str, modality: str) -> Actor | None:
-    """The control that an attack's card names, with those of the attack's parameters that it shares."""
-    name = attack.plugin.card.control
-    if name is None:
-        return None
-    plugin = registry.find("attacks", name)
-    shared = {k: v for k, v in attack.values.items() if k in plugin.parameters}
-    values = plugin.resolve(shared, profile, modality)
-    return actor(Part(plugin, values, values))
 
 
 def components(resolved: Resolved) -> list[Component]:
@@ -318,9 +190,11 @@ def assembled(
 
 
 def trusted(resolved: Resolved, outcome: Outcome) -> dict[str, int]:
-    """What defenses were shown that no defense could know, and of how many items."""
+    """What defenses were shown beyond what the learner owns, and of how many items."""
     shown = {what for d in resolved.defenses for what in UNRANKED & set(d.plugin.card.sees)}
-    return {**outcome.trusted, **{what: outcome.sizes["pool"] + len(outcome.poison) for what in sorted(shown)}}
+    whole = {what: outcome.sizes["pool"] + len(outcome.poison) for what in sorted(shown)}
+    clean = outcome.metrics.get("trusted_images")
+    return {**outcome.trusted, **whole, **({"clean_images": int(clean.value)} if clean else {})}
 
 
 def judged(resolved: Resolved, outcome: Outcome, weights: Sequence[Weights]) -> tuple[Any, list[str]]:

@@ -16,6 +16,12 @@ def held_out(y: Int[Array, " n"], share: float, rng: np.random.Generator) -> Boo
     return test
 
 
+def some_of_each(y: Int[Array, " n"], count: int, rng: np.random.Generator) -> Int[Array, " m"]:
+    """Up to `count` random ones of each class, in random order."""
+    chosen = [rng.permutation(np.flatnonzero(y == label))[:count] for label in np.unique(y)]
+    return rng.permutation(np.concatenate([np.zeros(0, dtype=np.int64), *chosen]))
+
+
 def share_of(samples: Samples, most: int | None, seed: int, name: str) -> Samples:
     """The samples, or a random part of them with the same share of every class; `name` is the stream of the draw."""
     if most is None or most >= len(samples):

@@ -101,3 +101,13 @@ def variance_split(groups: Sequence[Sequence[float]]) -> VarianceSplit:
     among = float(sizes @ np.square(means - mean)) / (k - 1)
     usual = (n - float(np.square(sizes).sum()) / n) / (k - 1)
     return VarianceSplit(mean, max((among - within) / usual, 0.0), within)
+
+
+def robust_z(
+    values: Float[Array, " n"], usual: Float[Array, " m"] | None = None, least: float = float(np.finfo(np.float32).eps)
+) -> Float[Array, " n"]:
+    """How many robust standard deviations (1.4826 MAD) each value is above the median of the usual ones: of all where
+    not given. least: the smallest standard deviation."""
+    among = values if usual is None else usual
+    middle = np.median(among)
+    return (values - middle) / max(1.4826 * float(np.median(np.abs(among - middle))), least)

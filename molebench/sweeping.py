@@ -5,7 +5,7 @@ How many workers there are changes no figure: a cell computes with as many threa
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -172,7 +172,7 @@ def executor_of(options: Options, largest: Resources, workspace: Workspace) -> E
     if options.executor == "serial":
         refuse(options, timeout=options.policy.timeout, memory=options.memory, workers=(options.workers or 1) > 1)
         return Serial(workspace)
-    environment = environment_of(workspace, largest.cpu)
+    environment = workspace.environment(largest.cpu)
     if options.executor == "ray":
         refuse(options, memory=options.memory)
         from molebench.executors.ray import Ray
@@ -189,18 +189,6 @@ def refuse(options: Options, **given: object) -> None:
         if value:
             other = "ray" if name == "address" else "processes"
             raise MolebenchError(f"--{name} does not go with --executor {options.executor}; try --executor {other}")
-
-
-def environment_of(workspace: Workspace, threads: int) -> Mapping[str, str]:
-    """What a worker is told of folders and threads."""
-    return {
-        "MOLEBENCH_DATA": str(workspace.data),
-        "MOLEBENCH_CACHE": str(workspace.cache),
-        "MOLEBENCH_STORE": str(workspace.store),
-        "MOLEBENCH_OFFLINE": "1" if workspace.offline else "0",
-        **{name: os.environ[name] for name in ("MOLEBENCH_PLUGINS", "MOLEBENCH_DEVICE") if name in os.environ},
-        "OMP_NUM_THREADS": str(threads),
-    }
 
 
 def fitting(largest: Resources) -> int:

@@ -20,6 +20,7 @@ PAD = 4  # of a random crop, pixels on every side
 class Recipe:
     """schedule: the rate by epoch; `step` is a tenth of it from each of the milestones on (epochs), `linear` falls to
     zero step by step; `plateau` is molebench/plateau.py's. augment: random crops of the padded image, and flips.
+    shuffled: False takes the images in the order in which they come.
     """
 
     epochs: int
@@ -31,6 +32,7 @@ class Recipe:
     schedule: Literal["step", "linear", "constant", "plateau"] = "constant"
     milestones: tuple[float, ...] = ()
     augment: bool = False
+    shuffled: bool = True
 
 
 Objective = Callable[[UInt8[Tensor, "n h w c"], Int[Tensor, " n"]], Tensor]
@@ -74,8 +76,9 @@ def one_epoch(
     objective: Objective,
     advance: Callable[[int], object] = lambda n: None,
 ) -> None:
-    """Every image once, in a new random order; lr: the rate by how much of the epoch is done."""
-    batches = batched(torch.randperm(len(x), generator=rng), recipe.batch)
+    """Every image once, in a new random order unless the recipe keeps theirs; lr: the rate by how much is done."""
+    order = torch.randperm(len(x), generator=rng) if recipe.shuffled else torch.arange(len(x))
+    batches = batched(order, recipe.batch)
     for i, batch in enumerate(batches):
         for group in optimiser.param_groups:
             group["lr"] = lr(i / len(batches))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
+from molebench.filtering import rows
 from molebench.hooks import Pipeline
 from molebench.metrics import Metric
 from molebench.progress import Progress
@@ -40,7 +41,8 @@ class Trial:
     stage keys. victim_identity: what a trained victim depends on.
 
     control: the attack that shows what the poison would do without its method, or None. scorer: who says P(y | x) where
-    the attack asks somebody else than the victim. code: hashes of the
+    the attack asks somebody else than the victim. matched: where defenses filter, the same trial with a random filter
+    in their place that removes as many of each class. code: hashes of the
     scenario's and victim's code. versions: of the computing libraries.
     """
 
@@ -61,6 +63,12 @@ class Trial:
     scorer: Score | None = None
     scorer_identity: Mapping[str, Any] = field(default_factory=dict)
     scorer_weights: Weights | None = None
+    matched: "Trial | None" = None
+
+    @property
+    def trusted(self) -> int:
+        """Clean labelled images that the defenses are shown."""
+        return self.defenses.trusted * len(self.dataset.classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,20 +81,20 @@ class ArmOutcome:
 
 @dataclass(frozen=True, eq=False)
 class UpdateArm:
-    """Predictions after each update of one arm, on the common test items; filtered: rows as of the query loop's Arm.
+    """Predictions after each update of one arm, on the common test items; filtered: rows of molebench/filtering.py.
 
     seconds, mib: what it cost, over all updates.
     """
 
     predicted: Integer[Array, "u m"]
-    filtered: Float[Array, "f 6"]
+    filtered: Float[Array, "f w"]
     seconds: float
     mib: float
 
     @classmethod
     def of(cls, found: Sequence[Mapping[str, Array]], items: int, classes: int) -> "UpdateArm":
         """An arm of its updates' cached arrays, a byte an item where there are few classes."""
-        empty, small = np.zeros((0, 6)), np.uint8 if classes <= 256 else np.int64
+        empty, small = rows((), classes), np.uint8 if classes <= 256 else np.int64
         return cls(
             np.array([each["predicted"].astype(small) for each in found], dtype=small).reshape(-1, items),
             np.concatenate([empty, *(each.get("filtered", empty) for each in found)]),

@@ -87,10 +87,18 @@ def filled(
     labels: Int[Array, " p"],
     classes: Iterable[int],
     rng: np.random.Generator,
+    beside: int = 0,
 ) -> Update:
-    """Moles, and n random images of every one of the classes that none of them is of (Eq. 2 and 6)."""
+    """Moles, and n random images of every one of the classes that none of them is of (Eq. 2 and 6).
+
+    beside: random images of each class that moles are of, none of which is a mole.
+    """
     taken = set(labels[moles].tolist())
-    rest = [rng.choice(np.flatnonzero(labels == c), n, replace=False) for c in classes if c not in taken]
+    rest = [
+        rng.choice(np.setdiff1d(np.flatnonzero(labels == c), moles), size, replace=False)
+        for c in classes
+        if (size := beside if c in taken else n)
+    ]
     index = np.concatenate([moles, *rest])
     return Update(index, np.arange(len(index)) < len(moles), pairs)
 

@@ -28,7 +28,8 @@ TEMPORARY = ".tmp"
 @dataclass(frozen=True)
 class Workspace:
     """data: files the user has. cache: what can be made again. store: records. offline: no connection. stages: folder
-    of the stage cache, where it is not the cache's own. explain: whether each stage says why it runs."""
+    of the stage cache, where it is not the cache's own. explain: whether each stage says why it runs. isolate: whether
+    each defense gets a process of its own."""
 
     data: Path
     cache: Path
@@ -37,10 +38,11 @@ class Workspace:
     progress: Progress = silent
     stages: Path | None = None
     explain: bool = False
+    isolate: bool = False
 
     @classmethod
     def from_environment(
-        cls, store: Path | None = None, offline: bool = False, progress: Progress = silent
+        cls, store: Path | None = None, offline: bool = False, progress: Progress = silent, isolate: bool = False
     ) -> "Workspace":
         """The folders that the environment names, or the platform's."""
         dirs = platformdirs.PlatformDirs("molebench", appauthor=False)
@@ -48,9 +50,22 @@ class Workspace:
             data=_folder("MOLEBENCH_DATA", Path(dirs.user_data_dir) / "data"),
             cache=_folder("MOLEBENCH_CACHE", Path(dirs.user_cache_dir)),
             store=store or _folder("MOLEBENCH_STORE", Path(dirs.user_data_dir) / "store"),
-            offline=offline or os.environ.get("MOLEBENCH_OFFLINE", "") not in ("", "0"),
+            offline=offline or _said("MOLEBENCH_OFFLINE"),
             progress=progress,
+            isolate=isolate or _said("MOLEBENCH_ISOLATE"),
         )
+
+    def environment(self, threads: int) -> dict[str, str]:
+        """What a process that works for this one is told of folders, plug-ins and threads."""
+        return {
+            "MOLEBENCH_DATA": str(self.data),
+            "MOLEBENCH_CACHE": str(self.cache),
+            "MOLEBENCH_STORE": str(self.store),
+            "MOLEBENCH_OFFLINE": "1" if self.offline else "0",
+            "MOLEBENCH_ISOLATE": "1" if self.isolate else "0",
+            **{name: os.environ[name] for name in ("MOLEBENCH_PLUGINS", "MOLEBENCH_DEVICE") if name in os.environ},
+            "OMP_NUM_THREADS": str(threads),
+        }
 
     def file(self, name: str, hint: str) -> Path:
         """A file of the data folder, or an error that says how to get it."""
@@ -58,6 +73,10 @@ class Workspace:
         if not path.is_file():
             raise MolebenchError(f"no {name} in MOLEBENCH_DATA ({self.data}); {hint}")
         return path
+
+
+def _said(variable: str) -> bool:
+    return os.environ.get(variable, "") not in ("", "0")
 
 
 def _folder(variable: str, default: Path) -> Path:

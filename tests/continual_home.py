@@ -70,6 +70,53 @@ class Refuses:
         return np.array(False)
 '''
 
+BODY = '''"""{doc}"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from molebench.cards import defense
+
+
+@defense(paper="a defense of a test", scenarios=("continual",), sees={sees})
+@dataclass(frozen=True)
+class Given:
+    """trusted: clean images a class."""
+
+    trusted: int = 2
+
+    def {moment}(self, view, rng):
+        """What it does."""
+        {body}
+'''
+
+ACTING = {
+    "replays_only": ("schedule", "()", "return len(view.x) + np.arange(len(view.labelled_x))"),
+    "admits_all": ("admit", "()", "return np.ones(len(view.x), dtype=bool)"),
+    "admits_dark": (
+        "admit",
+        "()",
+        "dark = view.x.mean(axis=(1, 2, 3)); return np.array([v <= np.median(dark[view.y == c]) "
+        "for v, c in zip(dark, view.y)])",
+    ),
+    "asks_trusted": (
+        "accept",
+        "('trusted',)",
+        "right = [(p.argmax(axis=1) == view.trusted_y).mean() for p in (view.trusted_p, view.trusted_p_before)]; "
+        "each = np.bincount(view.trusted_y)[view.trusted_y]; "
+        "return np.array(float(len(right) == 2 and (each == 2).all() and view.p_before.shape == view.p.shape))",
+    ),
+    "nearest_mean": (
+        "fit",
+        "()",
+        "m = np.stack([view.labelled_z[view.labelled_y == c].mean(axis=0) if (view.labelled_y == c).any() "
+        "else np.full(view.z.shape[1], 1e9) for c in range(view.k)]); "
+        "d = ((view.z[:, None].astype(float) - m[None]) ** 2).sum(axis=2); "
+        "return np.eye(view.k)[d.argmin(axis=1)]",
+    ),
+}
+
 
 @contextmanager
 def small(folder: Path) -> Iterator[None]:
@@ -79,7 +126,8 @@ def small(folder: Path) -> Iterator[None]:
         del name, arithmetic
         return Backbone(small_stem(shape.channels, 4), (4, 8), blocks=1)
 
-    files = {"neighbours": SCORER, "refuses": REFUSES}
+    acting = {name: BODY.format(doc=name, moment=m, sees=sees, body=body) for name, (m, sees, body) in ACTING.items()}
+    files = {"neighbours": SCORER, "refuses": REFUSES, **acting}
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text, "utf-8")
     given = os.pathsep.join(str(folder / f"{name}.py") for name in files)

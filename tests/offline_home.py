@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from molebench.grid import Cell, resolve
+from molebench.preparing import prepared
 from molebench.record import Record
-from molebench.runner import prepared, run
+from molebench.runner import run
 from molebench.stages import Stages, load_arrays
 from molebench.store import Store, load_predictions
 from molebench.trial import Trial

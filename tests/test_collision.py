@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
+from molebench.aims import Target
 from molebench.collision import (
     BATCH,
-    Target,
     chosen_bases,
     distances,
     extracted,

@@ -249,5 +249,5 @@ def test_a_defense_that_acts_at_no_moment_of_its_scenario_is_told_which_there_ar
     (tmp_path / "half.py").write_text(text, "utf-8")
     (plugin,) = named(str(tmp_path / "half.py"))
     (asked,) = [q for q in questions("defense") if "acts_at_moments" in q.__name__]
-    expected = "its methods are screen_pool; a defense acts at transform, filter_train, fit, accept, predict"
+    expected = "its methods are screen_pool; a defense acts at transform, filter_train, schedule, fit, accept, predict"
     assert ask(asked, Subject(plugin, bench)).faults == (expected,)

@@ -169,6 +169,47 @@ def test_a_defense_that_accepts_no_update_gives_the_clean_arm_back(home: Home, r
     assert found.metrics["delta_total_defended"].value == 0.0
 
 
+def test_a_schedule_of_replays_alone_leaves_nothing_of_what_was_sent(home: Home) -> None:
+    found = home.run("cl_icarl", "replays_only")
+    assert found.arms["poisoned_defended"].predictions_sha256 == found.arms["clean_defended"].predictions_sha256
+    undefended = found.arms["poisoned_undefended"].predictions_sha256
+    assert undefended != found.arms["poisoned_defended"].predictions_sha256
+
+
+def test_who_admits_everything_changes_nothing_and_who_does_not_changes_what_is_remembered(home: Home) -> None:
+    every, dark = (home.run("cl_icarl", name) for name in ("admits_all", "admits_dark"))
+    plain = every.arms["poisoned_undefended"].predictions_sha256
+    assert every.arms["poisoned_defended"].predictions_sha256 == plain
+    assert dark.arms["poisoned_defended"].predictions_sha256 != plain
+
+
+def test_who_accepts_may_ask_for_trusted_images_and_the_record_counts_them(home: Home) -> None:
+    found = home.run("cl_finetune", "asks_trusted")
+    undefended = home.run("cl_finetune").arms["poisoned_undefended"].predictions_sha256
+    assert found.arms["poisoned_defended"].predictions_sha256 == undefended, (
+        "it lets all in, having seen what it should"
+    )
+    assert found.metrics["trusted_images"].value == 2 * 10
+    assert found.trusted_data == {"clean_images": 20}
+    assert found.rankable
+
+
+def test_a_training_of_its_own_answers_the_exams_after_an_update(home: Home) -> None:
+    found = home.run("cl_icarl", "nearest_mean")
+    y, answers = home.predicted(found, "poisoned_defended")
+    assert (answers == y).mean() > 0.2
+    assert found.arms["poisoned_defended"].predictions_sha256 != found.arms["poisoned_undefended"].predictions_sha256
+
+
+def test_a_random_filter_is_played_beside_every_filter(home: Home) -> None:
+    found = home.run("cl_finetune", "margin_filter")
+    assert found.arms.keys() == ARMS | DEFENDED | {"poisoned_matched"}
+    assert {"delta_total_matched", "recovery_matched"} & set(found.metrics)
+    removed = [found.arms[f"poisoned_{how}"].trace["filter_removed"] for how in ("defended", "matched")]
+    assert removed[0] == removed[1]
+    assert sum(removed[0]) > 0
+
+
 # ------------------------------------------------------------------ bad input
 
 

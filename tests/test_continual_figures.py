@@ -244,7 +244,8 @@ def tried(rng: np.random.Generator) -> tuple[Array, dict[str, Array], Tasks, tup
         guess = np.where(rng.random((3, 60)) < skill[y], y, (y + rng.integers(1, 6, (3, 60))) % 6)
         return np.where(tasks.of(y) <= np.arange(3)[:, None], guess, -1)
 
-    arms = ("clean_undefended", "poisoned_undefended", "control_undefended", "clean_defended", "poisoned_defended")
+    undefended = ("clean_undefended", "poisoned_undefended", "control_undefended")
+    arms = (*undefended, "clean_defended", "poisoned_defended", "poisoned_matched")
     return y, {arm: answers() for arm in arms}, tasks, (NOBODY, update((1, 0), (4, 5)), update((0, 3), (1, 2)))
 
 
@@ -295,6 +296,7 @@ def slow(
     taken = -found["mean_delta_a_vs_control"]
     if taken > 0:
         found["recovery"] = (found["mean_delta_a_defended"] - found["mean_delta_a"]) / taken
+        found["recovery_matched"] = (found["mean_delta_a_matched"] - found["mean_delta_a"]) / taken
     for name, arm in (
         ("clean", "clean_undefended"),
         ("poisoned", "poisoned_undefended"),

@@ -17,11 +17,11 @@ import torch
 from molebench import places, registry
 from molebench.conformance import OF, Question, ask, named, questions, sentence
 from molebench.grid import Cell, resolve
-from molebench.hooks import MOMENTS, Pipeline, View
+from molebench.hooks import SCENARIO_MOMENTS, Pipeline, View
 from molebench.metrics import definition
 from molebench.nets import FrozenExtractor
+from molebench.preparing import prepared
 from molebench.questions.bench import Bench, Subject
-from molebench.runner import prepared
 from molebench.scenarios.active import features, play, split
 from molebench.scenarios.query_loop import least_certain
 from molebench.stages import Stages
@@ -436,7 +436,7 @@ def test_an_attacks_generator_leads_to_no_seed_of_another_party(watched: Watched
 
 
 def test_a_defense_is_asked_at_every_moment(watched: Watched) -> None:
-    assert {moment for moment, _, _ in watched.defender.seen} == set(MOMENTS)
+    assert {moment for moment, _, _ in watched.defender.seen} == set(SCENARIO_MOMENTS["active"])
 
 
 def poison_rows(watched: Watched) -> set[bytes]:

@@ -12,13 +12,14 @@ import torch
 from molebench import registry
 from molebench.collision import extracted
 from molebench.defenses.feature_norm import FeatureNorm, deviation
-from molebench.defenses.label_conflict_quarantine import LabelConflictQuarantine, at_peace, strangers
+from molebench.defenses.label_conflict_quarantine import LabelConflictQuarantine, strangers
 from molebench.defenses.oracle_filter import OracleFilter
 from molebench.defenses.random_filter import RandomFilter, lots, spared
 from molebench.defenses.random_query import RandomQuery
 from molebench.defenses.unfreeze import Unfreeze, batches
 from molebench.errors import MolebenchError
-from molebench.hooks import MOMENTS, View
+from molebench.filtering import at_peace
+from molebench.hooks import FILTERS, MOMENTS, View
 from molebench.metrics import recovery
 from molebench.nets import FrozenExtractor
 from molebench.record import Record
@@ -27,6 +28,14 @@ from molebench.workspace import Workspace
 from tests.commands import SMALL, predictions, typed
 
 DEFENSES = [name for name in registry.files("defenses") if name != "none"]
+CARDS = {name: registry.find("defenses", name).card for name in DEFENSES}
+ACTIVE = [name for name in DEFENSES if "active" in CARDS[name].scenarios]
+
+
+def filters(name: str) -> bool:
+    """Whether it is no control and judges items, so that a random filter is played beside it."""
+    controls = not {"ground_truth", "dropped"} & set(CARDS[name].sees)
+    return controls and any(hasattr(registry.find("defenses", name).make, moment) for moment in FILTERS)
 
 
 RNG = np.random.default_rng(0)
@@ -228,7 +237,7 @@ def test_a_defense_acts_at_some_moment_and_at_no_unknown_one(name: str) -> None:
     assert public <= {*MOMENTS, "suspicion"}
 
 
-@pytest.mark.parametrize("name", DEFENSES)
+@pytest.mark.parametrize("name", ACTIVE)
 def test_a_defended_play_has_four_arms_and_a_control_and_crafts_the_poison_once(
     name: str, workspace: Workspace
 ) -> None:
@@ -236,9 +245,10 @@ def test_a_defended_play_has_four_arms_and_a_control_and_crafts_the_poison_once(
     bare = typed(workspace, *words, str(workspace.store))
     behind = typed(replace(workspace, store=workspace.store / "b"), *words, str(workspace.store), "--defense", name)
     plain, defended = (Record.model_validate(json.loads(done.stdout)[0]) for done in (bare, behind))
-    assert set(defended.arms) == {
-        f"{arm}_{how}" for arm in ("clean", "poisoned") for how in ("undefended", "defended")
-    } | {"control_undefended"}
+    four = {f"{arm}_{how}" for arm in ("clean", "poisoned") for how in ("undefended", "defended")}
+    match = {"poisoned_matched"} if filters(name) else set()
+    assert set(defended.arms) == four | {"control_undefended"} | match
+    assert ("delta_total_matched" in defended.metrics) == bool(match)
     assert defended.poison.sha256 == plain.poison.sha256
     assert "poison feature_collision" in defended.reused
     for arm in plain.arms:
@@ -273,6 +283,7 @@ def test_a_random_filter_is_matched_to_the_filter_before_it(workspace: Workspace
     trace = {name: record.arms["poisoned_defended"].trace for name, record in (("it", filtered), ("random", random))}
     assert trace["it"]["filter_removed"][0] == trace["random"]["filter_removed"][0] > 0
     assert set(trace["random"]["filter_removed"]) == {trace["random"]["filter_removed"][0]}  # matched to the end
+    assert filtered.arms["poisoned_matched"].correct == random.arms["poisoned_defended"].correct  # played by itself
     assert filtered.metrics["filter_recall"].value > random.metrics["filter_recall"].value
     assert filtered.metrics["filter_precision"].value > random.metrics["filter_precision"].value
     assert filtered.metrics["filter_auroc"].value > 0.6

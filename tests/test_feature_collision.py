@@ -12,14 +12,11 @@ from molebench.attacks.feature_collision import (
     FeatureCollision,
     collide,
     descend,
-    dithered,
     log_gradient,
-    unit,
-    within,
 )
 from molebench.attacks.noise import Noise, noisy
 from molebench.attacks.unperturbed import Unperturbed
-from molebench.collision import distances, ratios
+from molebench.collision import distances, dithered, ratios, unit, within
 from molebench.datasets.photo_patches import PhotoPatches
 from molebench.errors import MolebenchError
 from molebench.nets import FrozenExtractor

@@ -19,10 +19,11 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from molebench.cards import defense
 from molebench.errors import CellFailed, MolebenchError
+from molebench.filtering import by_class, judgement, rates
 from molebench.heads import HeadSpec
 from molebench.hooks import Pipeline, View
 from molebench.limits import OverLimit, limited
-from molebench.metrics import auroc, filter_rates
+from molebench.metrics import auroc
 from molebench.scenarios.query_loop import Arm, Budget, Loop
 from molebench.types import Array
 from tests.test_query_loop import TEST, K, blobs, poisoned
@@ -234,7 +235,7 @@ def test_a_copy_of_the_extractor_is_each_times_own() -> None:
 
 
 def test_a_card_that_asks_for_something_unknown_is_refused() -> None:
-    with pytest.raises(MolebenchError, match="defense spy asks to see 'seed'; allowed: extractor, labels"):
+    with pytest.raises(MolebenchError, match="defense spy asks to see 'seed'; allowed: extractor, trusted, labels"):
         Pipeline((("spy", keeper("seed")),))
 
 
@@ -271,28 +272,40 @@ class Half:
 
 def test_a_filters_judgements_are_counted_against_the_truth() -> None:
     filtered = behind(("half", Half())).filtered
-    turn, judged, poisons, removed, caught, score = filtered[0]
+    turn, judged, poisons, removed, caught, score = filtered[0][:6]
     assert (turn, judged, poisons, caught) == (0, 96, 12, 6)
     assert 40 <= removed <= 50
     assert score == 1.0
-    rates = filter_rates(filtered)
-    assert rates["filter_precision"] == pytest.approx(filtered[:, 4].sum() / filtered[:, 3].sum())
-    assert rates["filter_recall"] == pytest.approx(filtered[:, 4].sum() / filtered[:, 2].sum())
-    assert rates["filter_auroc"] == 1.0
+    found = rates(filtered)
+    assert found["filter_precision"] == pytest.approx(filtered[:, 4].sum() / filtered[:, 3].sum())
+    assert found["filter_recall"] == pytest.approx(filtered[:, 4].sum() / filtered[:, 2].sum())
+    assert found["filter_auroc"] == 1.0
 
 
 def test_without_a_score_the_mask_is_the_score() -> None:
     class Blind:
         screen_pool = Half.screen_pool
 
-    *_, poisons, removed, caught, score = behind(("blind", Blind())).filtered[0]
+    *_, poisons, removed, caught, score = behind(("blind", Blind())).filtered[0][:6]
     clean_share = (removed - caught) / (96 - 12)
     assert score == pytest.approx((caught / poisons + 1 - clean_share) / 2)
 
 
 def test_rates_that_are_undefined_are_left_out() -> None:
-    assert filter_rates(np.zeros((0, 6))) == {}
-    assert filter_rates(np.array([[0, 10, 0, 0, 0, np.nan]])) == {}
+    assert rates(np.zeros((0, 10))) == {}
+    assert rates(np.array([[0, 10, 0, 0, 0, np.nan, 0, 0, 0, 0]])) == {}
+
+
+def test_what_filters_take_from_clean_items_is_counted_class_by_class() -> None:
+    y, poison = np.array([0, 0, 0, 1, 1, 1]), np.array([True, False, False, False, False, False])
+    keep = np.array([False, False, True, True, True, True])
+    row = judgement(3, y, poison, keep, None, 2)
+    assert row[:5].tolist() == [3, 6, 1, 2, 1]
+    judged, removed = by_class(np.stack([row, row]))
+    assert (judged.tolist(), removed.tolist()) == ([4, 6], [2, 0])
+    found = rates(row[None])
+    assert found["filter_removed_clean"] == pytest.approx(1 / 5)
+    assert found["filter_removed_clean_worst"] == pytest.approx(1 / 2), "of class 0: one of two"
 
 
 def test_the_score_of_one_of_several_filters_is_not_the_score_of_what_they_remove() -> None:
@@ -301,7 +314,7 @@ def test_the_score_of_one_of_several_filters_is_not_the_score_of_what_they_remov
             kept: Array = view.x[:, 0, 0, 0] % 3 != 0
             return kept
 
-    *_, poisons, removed, caught, score = behind(("half", Half()), ("evens", Evens())).filtered[0]
+    *_, poisons, removed, caught, score = behind(("half", Half()), ("evens", Evens())).filtered[0][:6]
     assert score == pytest.approx((caught / poisons + 1 - (removed - caught) / 84) / 2)
 
 

@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 from unittest import mock
 
 import numpy as np
@@ -21,6 +22,7 @@ from molebench.moles import Pair
 from molebench.offline_learners import ConvolutionalLearner
 from molebench.progress import silent
 from molebench.record import Record
+from molebench.scenarios.blended import blended
 from molebench.scenarios.offline_defended import Behind, penultimate
 from molebench.scenarios.trained import Trained, probabilities, ready, updated
 from molebench.stages import Stages
@@ -73,7 +75,7 @@ def behind(*defenses: object, seed: int = 0) -> Behind:
     learner = ConvolutionalLearner(lambda stem, shape: nn.Identity())
     trial = Trial(data, nobody, None, learner, {}, None, {}, pipeline, (), seed, nowhere, silent, "", {})
     found = Behind(trial, GROWN, POOL, TEST)
-    vars(found)["pool_z"] = found.features(POOL.x)  # as the cache would have it
+    vars(found)["pool_z"] = found.features(found.pool_x)  # as the cache would have it
     return found
 
 
@@ -86,7 +88,7 @@ def update(n: int = 10) -> Update:
 def after(found: Behind, given: Update, turn: int = 0) -> Array:
     """P(y | x) of the test items after an update behind the defenses, the filters included."""
     index, _ = found.filtered(given, turn)
-    return found.after(Samples(found.shown(POOL.x[index], "pool"), POOL.y[index]), order_of(given), turn)
+    return found.after(index, order_of(given), turn)
 
 
 def undefended(given: Update) -> Array:
@@ -128,16 +130,15 @@ def test_without_a_defense_that_acts_an_update_is_what_it_is_undefended() -> Non
 
 def test_a_filter_that_keeps_everything_changes_nothing() -> None:
     given = update()
-    index, ((turn, judged, moles, removed, caught, auroc),) = behind(Keep(lambda v: np.ones(40, bool))).filtered(
-        given, 7
-    )
+    index, (row,) = behind(Keep(lambda v: np.ones(40, bool))).filtered(given, 7)
     assert index.tolist() == given.index.tolist()
-    assert (turn, judged, moles, removed, caught, auroc) == (7, 40, 10, 0, 0, 0.5)
+    assert row[:6].tolist() == [7, 40, 10, 0, 0, 0.5]
 
 
 def test_a_filter_that_knows_the_moles_leaves_what_the_control_would_have() -> None:
     given = update()
-    index, ((_, judged, moles, removed, caught, auroc),) = behind(OracleFilter()).filtered(given, 0)
+    index, (row,) = behind(OracleFilter()).filtered(given, 0)
+    _, judged, moles, removed, caught, auroc = row[:6]
     assert (judged, moles, removed, caught, auroc) == (40, 10, 10, 10, 1.0)
     assert index[10:].tolist() == given.index[10:].tolist()  # the others stay, in their places
     assert not set(index[:10]) & set(given.index)
@@ -233,7 +234,7 @@ class Dim:
 def test_a_transform_changes_the_update_and_the_test_images_each_in_its_place() -> None:
     dim, given = Dim(), update()
     found = behind(dim)
-    assert found.shown(POOL.x, "pool").tolist() == (POOL.x // 2).tolist()
+    assert found.pool_x.tolist() == (POOL.x // 2).tolist()
     assert found.test_x.tolist() == (TEST.x // 2).tolist()
     assert [view.when for view in dim.seen] == ["pool", "test"]
     assert dim.seen[0].x.tolist() != POOL.x.tolist()  # it sees them shuffled
@@ -258,6 +259,107 @@ def test_a_model_that_is_not_accepted_is_the_victim_of_before() -> None:
     given = update()
     assert after(behind(Judge(False)), given).tolist() == BEFORE.tolist()
     assert after(behind(Judge(True)), given).tolist() == undefended(given).tolist()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Lets a share of the new weights in."""
+
+    share: Any
+
+    def accept(self, view: View, rng: np.random.Generator) -> Array:
+        return np.array(self.share)
+
+
+def test_a_share_of_an_update_is_a_network_between_the_two() -> None:
+    given = update()
+    assert after(behind(Part(0.0)), given).tolist() == BEFORE.tolist()
+    assert after(behind(Part(1.0)), given).tolist() == undefended(given).tolist()
+    old, new = GROWN.network, updated(GROWN, POOL[given.index], 0, order_of(given))
+    between = blended(old, new, 0.25).state_dict()
+    for name, value in new.state_dict().items():
+        if value.is_floating_point():
+            expected = 0.75 * old.state_dict()[name] + 0.25 * value
+            assert torch.allclose(between[name], expected, atol=1e-6), name
+    assert abs(after(behind(Part(0.5)), given) - BEFORE).max() < abs(undefended(given) - BEFORE).max()
+
+
+@pytest.mark.parametrize(("answer", "said"), [(1.5, "returned 1.5 at accept"), (np.ones(2), "a float in")])
+def test_a_share_that_is_none_fails_the_cell_by_name(answer: Any, said: str) -> None:
+    with pytest.raises(CellFailed, match=said):
+        after(behind(Part(answer)), update())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An epoch by a rule on what it is shown."""
+
+    rule: Any
+    seen: list[View] = field(default_factory=list)
+
+    def schedule(self, view: View, rng: np.random.Generator) -> Array:
+        self.seen.append(view)
+        planned: Array = self.rule(view)
+        return planned
+
+
+def test_an_epoch_takes_the_items_of_a_schedule_in_its_order_replays_among_them() -> None:
+    given = update()
+    plan = Plan(lambda view: np.concatenate([np.arange(len(view.x))[::-1], len(view.x) + np.arange(3)]))
+    found = after(behind(plan), given)
+    (view,) = plan.seen
+    assert view.count == GROWN.recipe.batch
+    shown = view.x[:, 0, 0, 0].astype(int) * 256 + view.x[:, 0, 1, 0]
+    assert sorted(shown.tolist()) == sorted(given.index.tolist())
+    assert shown.tolist() != given.index.tolist(), "in an order that tells nothing"
+    chosen = np.concatenate([shown[::-1], np.arange(3)])
+    network = updated(GROWN, POOL[chosen], 0, order_of(given), shuffled=False)
+    assert found.tolist() == probabilities(ready(network), TEST.x).tolist()
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (lambda view: np.zeros(0, int), "schedules 0 items for 40"),
+        (lambda view: np.zeros(500, int), "schedules 500 items for 40; expected 1 to 320"),
+        (lambda view: np.array([40 + len(view.labelled_x)]), "schedules an item outside"),
+        (lambda view: np.array([0.5]), "expected int"),
+    ],
+)
+def test_a_schedule_that_cannot_be_kept_fails_the_cell_by_name(rule: Any, said: str) -> None:
+    with pytest.raises(CellFailed, match=said):
+        after(behind(Plan(rule)), update())
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """Looks at trusted images."""
+
+    trusted: int
+    seen: list[View] = field(default_factory=list)
+    card: ClassVar[Any] = SimpleNamespace(sees=("trusted",))
+
+    def accept(self, view: View, rng: np.random.Generator) -> Array:
+        self.seen.append(view)
+        return np.array(True)
+
+
+def test_trusted_images_are_as_many_of_each_class_with_beliefs_of_before_and_after() -> None:
+    vouched, given = Vouched(3), update()
+    after(behind(vouched), given)
+    view: Any = vouched.seen[0]
+    assert np.bincount(view.trusted_y).tolist() == [3] * K
+    numbers = view.trusted_x[:, 0, 0, 0].astype(int) * 256 + view.trusted_x[:, 0, 1, 0]
+    assert POOL.y[numbers].tolist() == view.trusted_y.tolist()
+    assert view.trusted_p_before.tolist() == GROWN.scores[numbers].tolist()
+    new = probabilities(ready(updated(GROWN, POOL[given.index], 0, order_of(given))), POOL.x[numbers])
+    assert view.trusted_p.tolist() == new.tolist()
+
+
+def test_who_does_not_ask_is_shown_no_trusted_image() -> None:
+    judge = Judge(True)
+    after(behind(judge), update())
+    assert judge.seen[0].trusted_x is None
 
 
 def test_who_accepts_sees_the_update_and_what_the_new_model_believes_of_it() -> None:

@@ -1,7 +1,7 @@
 """The query loop on small synthetic features: what it asks for, and what a defense can do at each moment."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from molebench.errors import CellFailed, MolebenchError
 from molebench.heads import HeadSpec
-from molebench.hooks import MOMENTS, Pipeline, View
+from molebench.hooks import MOMENTS, SCENARIO_MOMENTS, Pipeline, View
 from molebench.rng import stream
 from molebench.scenarios.query_loop import Arm, Budget, Items, Loop, items, least_certain, seed_set
 from molebench.types import Array, Samples
@@ -406,12 +406,12 @@ def test_a_defense_that_changes_nothing_changes_nothing() -> None:
 
 
 FILLED = {
-    "screen_pool": {"labelled_x", "labelled_z", "labelled_y"},
+    "screen_pool": {"p", "labelled_x", "labelled_z", "labelled_y"},
     "select": {"p", "labelled_x", "labelled_z", "labelled_y"},
     "after_label": {"y", "labelled_x", "labelled_z", "labelled_y"},
     "filter_train": {"y", "labelled_x", "labelled_z", "labelled_y"},
     "fit": {"labelled_x", "labelled_z", "labelled_y"},
-    "accept": {"y", "p", "labelled_x", "labelled_z", "labelled_y"},
+    "accept": {"y", "p", "p_before", "labelled_x", "labelled_z", "labelled_y"},
     "predict": {"p"},
     "transform": set(),
 }
@@ -423,12 +423,12 @@ def seen() -> list[tuple[str, View]]:
     fitter = Fitter()
     played(fitter, budget=TINY)
     Pipeline((("fitter", fitter),)).transformed(TEST.x, "test", K)
-    assert {moment for moment, _ in fitter.seen} == set(MOMENTS)
+    assert {moment for moment, _ in fitter.seen} == set(SCENARIO_MOMENTS["active"])
     return fitter.seen
 
 
 def test_a_view_holds_what_its_moment_shows_and_no_more(seen: list[tuple[str, View]]) -> None:
-    optional = ("y", "p", "labelled_x", "labelled_z", "labelled_y")
+    optional = [f.name for f in fields(View) if f.name not in ("x", "z", "k", "count", "when")]
     for moment, view in seen:
         assert {name for name in optional if getattr(view, name) is not None} == FILLED[moment], moment
         assert len(view.x) == len(view.z)
@@ -558,7 +558,7 @@ BAD: list[tuple[str, Callable[[View], Any]]] = [
     ("accept", lambda v: np.array([True, False])),
     ("accept", lambda v: None),
     ("accept", lambda v: "no"),
-    *((m, lambda v: 1 // 0) for m in MOMENTS if m != "transform"),
+    *((m, lambda v: 1 // 0) for m in SCENARIO_MOMENTS["active"] if m != "transform"),
 ]
 
 

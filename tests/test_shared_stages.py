@@ -1,4 +1,4 @@
-"""What several cells have in common is computed once: counted, in a real sweep of one attack and five defenses."""
+"""What several cells have in common is computed once: counted, in a real sweep of one attack and ten defenses."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +14,9 @@ from molebench.store import load_records
 from molebench.workspace import Workspace
 from tests.commands import SIZES, VICTIM, typed
 
-DEFENSES = ("none", "feature_norm", "random_query", "label_conflict_quarantine", "oracle_filter")
+FILTERS = ("feature_norm", "label_conflict_quarantine", "collision_screen", "deep_knn", "spectral_signatures")
+OTHERS = ("random_query", "oracle_filter", "epsilon_mix", "knn_head", "canary_rollback")
+DEFENSES = ("none", *FILTERS, *OTHERS)
 
 
 def sweep_file(folder: Path) -> Path:
@@ -23,7 +25,7 @@ def sweep_file(folder: Path) -> Path:
     text = (
         f"attack: feature_collision\nvictim: {VICTIM}\nprofile: tiny\ndefense: [{', '.join(DEFENSES)}]\nset:\n{sizes}"
     )
-    path = folder / "five.yaml"
+    path = folder / "ten.yaml"
     path.write_text(text, "utf-8")
     return path
 
@@ -54,15 +56,17 @@ def played_arm(loop: query_loop.Loop) -> str:
     return f"{'injected' if loop.pool.poison.any() else 'clean'}, {' '.join(names) or 'none'}"
 
 
-def test_one_attack_behind_five_defenses_crafts_its_poison_once_and_trains_the_clean_arm_once(
+def test_one_attack_behind_ten_defenses_crafts_its_poison_once_and_trains_the_clean_arm_once(
     fresh: Workspace, counted: Counter[str], tmp_path: Path
 ) -> None:
     words = ("--offline", "--no-plots", "--executor", "serial")  # what is counted is counted in this process
     done = typed(fresh, "sweep", str(sweep_file(tmp_path)), *words)
     assert done.returncode == 0, done.stderr
     records = load_records(fresh.store)
-    assert len(records) == 5
+    assert len(records) == 11
     assert len({r.poison.sha256 for r in records}) == 1
     assert len({tuple(r.arms["clean_undefended"].correct) for r in records}) == 1
     acting = {f"{arm}, {name}": 1 for name in DEFENSES[1:] for arm in ("clean", "injected")}
-    assert counted == {"FeatureCollision": 1, "Unperturbed": 1, "clean, none": 1, "injected, none": 2, **acting}
+    matched = {f"injected, {name} random_filter": 1 for name in FILTERS}
+    once = {"FeatureCollision": 1, "Unperturbed": 1, "clean, none": 1, "injected, none": 2}
+    assert counted == once | acting | matched

@@ -107,7 +107,9 @@ class Ours:
 
     def predicted(self) -> Int[Array, " m"]:
         assert self.known is not None
-        return self.course.exam(self.known, len(self.school.tasks) - 1)
+        t = len(self.school.tasks) - 1
+        scores = self.course.scores(self.known, self.school.test.x[self.school.asked(t)])
+        return self.school.tasks.order[scores.argmax(dim=1).cpu().numpy()]
 
 
 class Images(torch.utils.data.Dataset[tuple[Array, int]]):

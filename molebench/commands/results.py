@@ -13,6 +13,9 @@ from molebench.errors import MolebenchError
 def report(
     file: Annotated[Path | None, typer.Argument(help="A sweep; without it, every record.")] = None,
     form: Annotated[str, typer.Option("--format", help="md, html, csv, latex or plain.")] = "md",
+    worst: Annotated[
+        bool, typer.Option("--worst", help="One line a defense: the attack that hurts it most, over seeds.")
+    ] = False,
     profile: OtherProfile = None,
     plugin: Plugins = None,
     store: StoreDir = None,
@@ -27,7 +30,7 @@ def report(
     from molebench.sweep_file import load_sweep
 
     workspace = opened(store)
-    if file and (published := (swept := load_sweep(file, profile)).published):
+    if file and not worst and (published := (swept := load_sweep(file, profile)).published):
         from molebench import beside
 
         typer.echo(beside.report(swept, published, file, workspace, form))
@@ -41,6 +44,12 @@ def report(
         stale = {r.key for r in records if tables.edited(r)}
     if not records:
         raise MolebenchError(f"no record below {workspace.store}; make one with molebench run, or name another --store")
+    if worst:
+        from molebench.worst_case import table
+
+        tables.known(form)
+        typer.echo(table(records, form))
+        return
     parts = [tables.store_table(records, form, stale)]
     if form != "csv":
         from molebench.models_table import models_table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from molebench.commands.shared import AsJson, Offline, Plugins, Settings, StoreDir, opened, plain_errors
+from molebench.commands.shared import AsJson, Isolate, Offline, Plugins, Settings, StoreDir, opened, plain_errors
 from molebench.errors import MolebenchError, unknown
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def run(
     plugin: Plugins = None,
     store: StoreDir = None,
     offline: Offline = False,
+    isolate: Isolate = False,
     as_json: AsJson = False,
     no_plots: NoPlots = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say of each stage why it runs.")] = False,
@@ -45,7 +46,7 @@ def run(
     cells = [
         named_cell(attack, victim, dataset, defense or [], profile, seed + i, settings or []) for i in range(trials)
     ]
-    workspace = replace(opened(store, offline), explain=explain)
+    workspace = replace(opened(store, offline, isolate), explain=explain)
     if repeat_check:
         from molebench.repeating import repeated
 

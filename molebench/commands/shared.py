@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from molebench.workspace import Workspace
 
 Offline = Annotated[bool, typer.Option("--offline", help="Make no connection.")]
+Isolate = Annotated[bool, typer.Option("--isolate", help="Run each defense in a process of its own.")]
 StoreDir = Annotated[Path | None, typer.Option("--store", help="Folder of the records.", show_default=False)]
 OtherProfile = Annotated[
     str | None, typer.Option("--profile", help="In place of the file's: tiny, small or paper.", show_default=False)
@@ -60,9 +61,9 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def opened(store: Path | None = None, offline: bool = False) -> "Workspace":
+def opened(store: Path | None = None, offline: bool = False, isolate: bool = False) -> "Workspace":
     """The folders, and progress on stderr."""
     from molebench.progress import automatic
     from molebench.workspace import Workspace
 
-    return Workspace.from_environment(store, offline, automatic())
+    return Workspace.from_environment(store, offline, automatic(), isolate)

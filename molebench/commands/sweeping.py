@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from molebench.commands.running import NoPlots, pictured_groups, pictured_sweep
-from molebench.commands.shared import AsJson, Offline, OtherProfile, Plugins, StoreDir, opened, plain_errors
+from molebench.commands.shared import AsJson, Isolate, Offline, OtherProfile, Plugins, StoreDir, opened, plain_errors
 from molebench.errors import MolebenchError, listed, unknown
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def sweep(
     plugin: Plugins = None,
     store: StoreDir = None,
     offline: Offline = False,
+    isolate: Isolate = False,
     as_json: AsJson = False,
     no_plots: NoPlots = False,
 ) -> None:
@@ -59,7 +60,7 @@ def sweep(
     for what, given, choices in (("executor", executor, EXECUTORS), ("form of --progress", progress, FORMS)):
         if given not in choices:
             raise unknown(what, given, choices)
-    workspace = opened(store, offline)
+    workspace = opened(store, offline, isolate)
     plan = planning.planned(file, workspace, profile)
     if dry_run or explain:
         words = planning.explained(plan) if explain else planning.text(plan)

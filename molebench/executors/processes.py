@@ -17,6 +17,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from molebench import jobs
+from molebench.errors import how_ended
 from molebench.jobs import Ended, Event, Hear, Job, Said, Started
 
 LAST_LINES = 40  # kept of what a worker says
@@ -79,8 +80,7 @@ class Worker:
 
     def obituary(self) -> str:
         """How it died, and what it said last."""
-        code = self.process.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = how_ended(self.process.wait())
         said = " | ".join(last_words(list(self.last)))
         return f"the worker process {how}" + (f"; it last said: {said}" if said else "")
 

@@ -13,19 +13,15 @@ from jaxtyping import Bool, Int
 
 from molebench.collision import extracted
 from molebench.errors import CellFailed
-from molebench.hooks import MOMENTS, SEES, Pipeline, Sees, View
+from molebench.hooks import FILTERS, MOMENTS, SCENARIO_MOMENTS, SEES, Pipeline, Sees, View
 from molebench.progress import silent
 from molebench.questions.bench import STEPS, Bench, Subject, beliefs, generators, pixels, private, watched
 from molebench.types import Array, Dataset
 
 EACH, LABELLED, COUNT = 6, 20, 5
-FILTERS = ("screen_pool", "after_label", "filter_train")  # beside these it may also say how suspect each item is
 PARTS = (slice(None, LABELLED), slice(LABELLED, None))  # what is labelled, and the rest
-ASKED = {
-    "active": (*MOMENTS, "suspicion"),
-    "offline": ("transform", "filter_train", "fit", "accept", "predict", "suspicion"),
-    "continual": ("transform", "filter_train", "accept", "predict", "suspicion"),
-}
+ASKED = {scenario: (*moments, "suspicion") for scenario, moments in SCENARIO_MOMENTS.items()}
+OF_LABELLED = ("after_label", "filter_train", "schedule", "accept", "admit")  # moments at which items have labels
 
 
 def moments(subject: Subject) -> list[tuple[str, str]]:
@@ -62,21 +58,38 @@ def view(subject: Subject, scenario: str, moment: str) -> View:
     """What a defense sees at this moment, in arrays that nobody else has."""
     all_, sees = subject.once(_sixties)[scenario], subject.plugin.card.sees
     k = len(images(subject.bench, scenario).classes)
-    believed = ("screen_pool", "select", "accept", "predict") + (("filter_train",) if scenario != "active" else ())
+    active = scenario == "active"
+    believed = (
+        "screen_pool",
+        "select",
+        "schedule",
+        "accept",
+        "admit",
+        "predict",
+        *(() if active else ("filter_train",)),
+    )
     first, rest = ({name: private(a[part]) for name, a in all_.items()} for part in PARTS)
     if moment == "transform":
         return View(rest["x"], np.zeros((len(rest["x"]), 0), np.float32), k, when="pool")
-    here = first if moment in ("after_label", "filter_train", "accept") else rest
+    here = first if moment in OF_LABELLED else rest
     labelled: dict[str, Any] = (
         {f"labelled_{name}": private(first[name]) for name in ("x", "z", "y")} if moment != "predict" else {}
     )
+    if moment in ("filter_train", "schedule", "accept", "admit") and not active:
+        labelled["labelled_p"] = private(first["p"])
+    if moment == "accept":
+        labelled["p_before"] = private(first["p"])
+    if "trusted" in sees:
+        labelled |= {f"trusted_{name}": private(rest[name]) for name in ("x", "z", "y")}
+        if moment == "accept":
+            labelled |= {"trusted_p": private(rest["p"]), "trusted_p_before": private(rest["p"])}
     return View(
         here["x"],
         here["z"],
         k,
         y=here["y"] if here is first or "labels" in sees else None,
         p=here["p"] if moment in believed else None,
-        count=COUNT if moment == "select" else 0,
+        count=COUNT if moment in ("select", "schedule") else 0,
         extractor=copy.deepcopy(subject.bench.extractor) if "extractor" in sees else None,
         poison=here["poison"] if "ground_truth" in sees else None,
         dropped=np.ones(k, dtype=np.int64) if "dropped" in sees else None,
@@ -90,7 +103,9 @@ def answer(pipeline: Pipeline, scenario: str, moment: str, seen: View) -> Array 
     if moment == "transform":
         return pipeline.transformed(seen.x, seen.when, seen.k)
     if moment == "accept":
-        return np.array(pipeline.accepts(shown, 0))
+        return np.array(pipeline.accepts(shown, 0, whole=scenario == "active"))
+    if moment == "schedule":
+        return pipeline.scheduled(shown, 0)
     if moment in ("select", "fit", "predict"):
         return pipeline.one(moment, shown, 0)
     return pipeline.mask(moment, shown, len(seen.x), 0, {}, floor=scenario == "active")

@@ -5,7 +5,8 @@ A head is trained on a few random labelled pool items; then, until `queries` lab
 unlabelled items of highest softmax entropy are labelled truthfully and the head is retrained from scratch.
 Poisons join the unlabelled pool. Accuracy is measured on test2.
 
-Each arm plays the same loop on the same splits, seed set, initialisations and batch orders.
+Each arm plays the same loop on the same splits, seed set, initialisations and batch orders. Where a defense filters,
+another arm, poisoned_matched, is behind a random filter that removes as many of each class.
 
 Reference: Mueller, Boettinger, "Adversarial Vulnerability of Active Transfer Learning", IDA 2021,
 arXiv:2101.10792, section IV; what it leaves open is fixed as parameters of `ActiveLearner`.
@@ -22,9 +23,9 @@ from jaxtyping import Int
 from molebench.cards import Count, Positive, Share, Whole
 from molebench.collision import distances, extracted
 from molebench.errors import CellFailed, MolebenchError, blamed
+from molebench.filtering import columns
 from molebench.heads import HeadSpec
 from molebench.hooks import Pipeline, sees
-from molebench.metrics import judgements
 from molebench.provenance import metered
 from molebench.rng import stream
 from molebench.scenarios.active_figures import figures
@@ -142,6 +143,8 @@ def play(trial: Trial) -> Outcome:
         arms[f"{name}_undefended"] = played(trial, here, test, Pipeline(), (), name)
         if trial.defenses.acts and name != "control":
             arms[f"{name}_defended"] = defended(trial, here, test, f"{name}, defended")
+        if trial.matched and name == "poisoned":
+            arms["poisoned_matched"] = defended(trial.matched, here, test, f"{name}, matched")
     facts = {**poison.facts, **distances(poison.samples.x, view.base[poison.base].x, view.modality)}
     shown = {"pool": (z["pool"], pool.y), **{name: (z[name], extra.y) for name, extra in injected.items()}}
     return Outcome(
@@ -265,4 +268,4 @@ def outcome(arm: Arm) -> ArmOutcome:
     share = np.diff(bought, prepend=0) / np.maximum(np.diff(arm.spent, prepend=0), 1)  # of each round's labels
     trace = {"queries": arm.spent, "labels": arm.labels, "poisons": bought, "poison_share": share}
     cost = {"seconds": np.array([arm.seconds]), "mib": np.array([arm.mib])}
-    return ArmOutcome(arm.predicted, {**trace, "accuracy": arm.accuracy, **cost, **judgements(arm.filtered)})
+    return ArmOutcome(arm.predicted, {**trace, "accuracy": arm.accuracy, **cost, **columns(arm.filtered)})

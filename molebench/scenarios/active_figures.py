@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from molebench import metrics
+from molebench.filtering import of_a_defense
 from molebench.metrics import Metric
 from molebench.rng import stream
 from molebench.scenarios.query_loop import Arm
@@ -49,11 +50,11 @@ def figures(
         for name in ("collision_ratio", "psnr", "snr"):
             if name in facts:
                 found[name] = metrics.over_items(name, facts[name], rng)
-    return found | defended_figures(y, arms, k, len(poison), rng)
+    return found | defended_figures(y, arms, k, len(poison), rng, trial.trusted)
 
 
 def defended_figures(
-    y: Array, arms: Mapping[str, Arm], k: int, poisons: int, rng: np.random.Generator
+    y: Array, arms: Mapping[str, Arm], k: int, poisons: int, rng: np.random.Generator, trusted: int
 ) -> dict[str, Metric]:
     """What a defense costs and saves; nothing where there is none."""
     if "poisoned_defended" not in arms:
@@ -66,12 +67,12 @@ def defended_figures(
     hit = arms["poisoned_undefended"].predicted
     if back := metrics.recovery(y, clean, hit, kept, rng):
         found["recovery"] = back
+    if matched := arms.get("poisoned_matched"):
+        found |= metrics.renamed(metrics.deltas(y, clean, matched.predicted, k, rng), "_matched")
+        if back := metrics.recovery(y, clean, hit, matched.predicted, rng):
+            found |= metrics.renamed({"recovery": back}, "_matched")
     found["clean_cost"] = Metric(cost.value, cost.low, cost.high, metrics.definition("clean_cost"))
     defended, undefended = arms["poisoned_defended"], arms["poisoned_undefended"]
-    counts = {
-        "success_rate_defended": success_rate(defended, poisons),
-        "time_ratio": defended.seconds / max(undefended.seconds, 1e-9),
-        "memory_ratio": defended.mib / max(undefended.mib, 1e-9),
-        **metrics.filter_rates(defended.filtered),
-    }
-    return found | {name: metrics.count(name, value) for name, value in counts.items()}
+    found["success_rate_defended"] = metrics.count("success_rate_defended", success_rate(defended, poisons))
+    seconds, mib = (defended.seconds, undefended.seconds), (defended.mib, undefended.mib)
+    return found | of_a_defense(seconds, mib, defended.filtered, trusted)

@@ -10,6 +10,7 @@ accuracies of all classes.
     control_undefended    with those of its control: as many random images of the same classes, in the same order
     clean_defended        the control's updates, behind the defenses
     poisoned_defended     the attack's updates, behind the defenses
+    poisoned_matched      the attack's updates, behind a random filter that removes as many of each class as theirs
 
 Reference: Wisdom, Gokhale, Xiao, Yang, "Mole Recruitment", arXiv:2303.17080, section 5.
 """
@@ -25,8 +26,9 @@ from molebench.codehash import code_sha256
 from molebench.continual_learners import ContinualLearner, over_batches
 from molebench.errors import CellFailed, MolebenchError, blamed, listed
 from molebench.exemplars import share
+from molebench.filtering import columns, of_a_defense
 from molebench.incremental import frozen as ready
-from molebench.metrics import Metric, judgements, of_a_defense
+from molebench.metrics import Metric
 from molebench.provenance import device as computing_device
 from molebench.released import Faults
 from molebench.rng import stream
@@ -87,7 +89,7 @@ def outcome(
         metrics=figures(
             y, exams, tasks, attack.updates, stream(trial.seed, "bootstrap"), reset=not faults.reset_confusion
         )
-        | defense_figures(arms),
+        | defense_figures(arms, trial.trusted),
         poison=attack,
         violations=wrong,
         splits={"pool": train.fingerprint, "test": school.test.fingerprint},
@@ -101,20 +103,18 @@ def outcome(
     )
 
 
-def defense_figures(arms: Mapping[str, Exams]) -> dict[str, Metric]:
+def defense_figures(arms: Mapping[str, Exams], trusted: int) -> dict[str, Metric]:
     """What a defense costs and how its filters judge; nothing where there is none."""
     if "poisoned_defended" not in arms:
         return {}
     behind, plain = arms["poisoned_defended"], arms["poisoned_undefended"]
-    return of_a_defense((behind.seconds, plain.seconds), (behind.mib, plain.mib), behind.filtered)
+    return of_a_defense((behind.seconds, plain.seconds), (behind.mib, plain.mib), behind.filtered, trusted)
 
 
 def arm_outcome(y: Array, exams: Exams, tasks: Tasks, k: int) -> ArmOutcome:
     """An arm as the record keeps it: final predictions, accuracies after every task, cost."""
     cost = {"seconds": np.array([exams.seconds]), "mib": np.array([exams.mib])}
-    return ArmOutcome(
-        exams.predicted[-1], {**trace(y, exams.predicted, tasks, k), **cost, **judgements(exams.filtered)}
-    )
+    return ArmOutcome(exams.predicted[-1], {**trace(y, exams.predicted, tasks, k), **cost, **columns(exams.filtered)})
 
 
 def cautions(trial: Trial, faults: Faults, leaked: int) -> list[str]:
@@ -242,4 +242,9 @@ def every_arm(
         for name, updates in attacked.items():
             label = "clean" if name == "control" else name
             found[f"{label}_defended"] = Course(behind, f"{label}, defended", updates, faults, guard).exams()
+    if trial.matched and "poisoned" in attacked:
+        behind = transformed(trial.matched, school)
+        guard = Behind(trial.matched, behind)
+        course = Course(behind, "poisoned, matched", attacked["poisoned"], faults, guard)
+        found["poisoned_matched"] = course.exams()
     return found

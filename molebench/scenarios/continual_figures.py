@@ -34,6 +34,7 @@ from molebench.updates import Update
 
 CLEAN, ATTACK, CONTROL = "clean_undefended", "poisoned_undefended", "control_undefended"
 DEFENDED, OWN = "poisoned_defended", "clean_defended"  # the latter: the control's updates, behind the defenses
+MATCHED = "poisoned_matched"  # behind a random filter instead
 # the arm of each figure, and the one that it is compared with
 COMPARED = {
     "": (ATTACK, CLEAN),
@@ -41,7 +42,9 @@ COMPARED = {
     "_control": (CONTROL, CLEAN),
     "_defended": (DEFENDED, CLEAN),
     "_defended_own": (DEFENDED, OWN),
+    "_matched": (MATCHED, CLEAN),
 }
+RECOVERED = {"recovery": "_defended", "recovery_matched": "_matched"}
 PLAYED = {"clean": CLEAN, "poisoned": ATTACK, "control": CONTROL}
 Rows = dict[str, Float[Array, " b"]]
 
@@ -193,9 +196,10 @@ def defense_rows(finals: Mapping[str, Final], rows: Rows) -> Rows:
     found: Rows = {}
     if OWN in finals and CONTROL in finals:
         found["clean_cost"] = 100.0 * (finals[OWN].whole - finals[CONTROL].whole)
-    if "mean_delta_a_vs_control" in rows and "mean_delta_a_defended" in rows:
-        taken = -rows["mean_delta_a_vs_control"]
-        found["recovery"] = ratio(rows["mean_delta_a_defended"] - rows["mean_delta_a"], taken)
+    for name, suffix in RECOVERED.items():
+        if "mean_delta_a_vs_control" in rows and f"mean_delta_a{suffix}" in rows:
+            taken = -rows["mean_delta_a_vs_control"]
+            found[name] = ratio(rows[f"mean_delta_a{suffix}"] - rows["mean_delta_a"], taken)
     return found
 
 

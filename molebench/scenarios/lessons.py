@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from molebench.continual_learners import BATCH, Knowledge, Lesson, Objective
 from molebench.exemplars import Memory, indices
+from molebench.filtering import rows
 from molebench.incremental import frozen
 from molebench.offline_learners import update_of
 from molebench.plateau import train_to_plateau
@@ -48,11 +49,24 @@ class Guard(Protocol):
     def identity(self) -> list[Mapping[str, Any]]:
         """What its doings depend on."""
 
-    def admitted(self, network: nn.Module, lesson: Lesson, update: Update) -> tuple[Int[Array, " m"], list[Any]]:
+    @property
+    def fits(self) -> bool:
+        """Whether its own training takes the place of the extra epoch."""
+
+    def filtered(self, network: nn.Module, lesson: Lesson, update: Update) -> tuple[Int[Array, " m"], list[Any]]:
         """The images of an update that are trained on, and rows of judgement."""
 
-    def accepts(self, network: nn.Module, lesson: Lesson, index: Int[Array, " m"]) -> bool:
-        """Whether the network after the extra epoch is kept."""
+    def scheduled(self, network: nn.Module, lesson: Lesson, index: Int[Array, " m"]) -> Int[Array, " s"] | None:
+        """What the extra epoch is trained on, in order; None where it says nothing."""
+
+    def accepted(self, before: nn.Module, after: nn.Module, lesson: Lesson, index: Int[Array, " m"]) -> nn.Module:
+        """What is left of the network after the extra epoch."""
+
+    def remembered(self, network: nn.Module, lesson: Lesson) -> Lesson:
+        """The lesson with what may be remembered of it."""
+
+    def fitted(self, known: Knowledge, lesson: Lesson, index: Int[Array, " n"]) -> Float[Tensor, "m k"]:
+        """Its own scores of the exam's items, in positions."""
 
     def predicted(self, p: Float[Tensor, "m k"], known: Knowledge, t: int) -> Float[Tensor, "m k"]:
         """Beliefs about the test items, in positions."""
@@ -61,10 +75,10 @@ class Guard(Protocol):
 @dataclass(frozen=True, eq=False)
 class Exams:
     """predicted: the label given to each test item after each task, -1 for items of classes still to come. filtered:
-    rows as `metrics.filter_rates` reads. seconds, mib: what it cost."""
+    rows of molebench/filtering.py. seconds, mib: what it cost."""
 
     predicted: Int[Array, "t m"]
-    filtered: Float[Array, "f 6"]
+    filtered: Float[Array, "f w"]
     seconds: float
     mib: float
 
@@ -86,7 +100,7 @@ class Course:
         found = [self.closing(t) for t in range(len(self.school.tasks))]
         return Exams(
             np.stack([each["predicted"] for each in found]),
-            np.concatenate([np.zeros((0, 6)), *(each["filtered"] for each in found)]),
+            np.concatenate([each["filtered"] for each in found]),
             float(sum(each["seconds"] for each in found)),
             float(max(each["mib"] for each in found)),
         )
@@ -147,8 +161,8 @@ class Course:
                 lesson = self.lesson(t)
                 network = self.school.learner.grown(lesson)
                 restore(network, arrays)
-                known, filtered = self.closed(network, lesson)
-                predicted = self.exam(known, t)
+                known, filtered, sent = self.closed(network, lesson)
+                predicted = self.exam(known, lesson, sent)
             self.held.clear()
             self.held[t] = known
             return {
@@ -233,23 +247,31 @@ class Course:
         rows = torch.from_numpy(np.array(index)).to(self.school.x.device)
         return self.school.x[rows], self.school.y[rows]
 
-    def closed(self, network: nn.Module, lesson: Lesson) -> tuple[Knowledge, Float[Array, "f 6"]]:
-        """The extra epoch where there is an update, and then all that closes the task."""
-        update, learner, rows = self.update(lesson.number), self.school.learner, list[Any]()
-        if update is None:
-            return learner.closed(network, lesson), np.zeros((0, 6))
+    def closed(self, network: nn.Module, lesson: Lesson) -> tuple[Knowledge, Float[Array, "f w"], Int[Array, " m"]]:
+        """The extra epoch where there is an update, and then all that closes the task; the images that it was trained
+        on."""
+        update, learner, judged, sent = self.update(lesson.number), self.school.learner, list[Any](), lesson.index[:0]
         memory = lesson.memory
-        if self.faults.memory:
+        if update and self.faults.memory:
             memory = learner.closed(copy.deepcopy(network), lesson).memory
-        index, before = update.index, copy.deepcopy(network.state_dict())
-        if self.guard:
-            index, rows = self.guard.admitted(network, lesson, update)
-        self.extra_epoch(network, lesson, index, memory)
-        if self.guard and not self.guard.accepts(network, lesson, index):
-            network.load_state_dict(before)
-        if self.faults.memory:
+        if update:
+            sent = update.index
+            if self.guard:
+                sent, judged = self.guard.filtered(network, lesson, update)
+            network = self.updated(network, lesson, sent, memory)
+        if update and self.faults.memory:
             lesson = chosen_again(lesson, update, memory)
-        return learner.closed(network, lesson), np.array(rows, dtype=np.float64).reshape(-1, 6)
+        elif self.guard:
+            lesson = self.guard.remembered(network, lesson)
+        return learner.closed(network, lesson), rows(judged, self.school.shape.classes), sent
+
+    def updated(self, network: nn.Module, lesson: Lesson, index: Int[Array, " m"], memory: Memory) -> nn.Module:
+        """The network after the extra epoch, or what a guard leaves of that."""
+        if self.guard and self.guard.fits:
+            return network
+        before = copy.deepcopy(network) if self.guard else network
+        self.extra_epoch(network, lesson, index, memory)
+        return self.guard.accepted(before, network, lesson, index) if self.guard else network
 
     def extra_epoch(self, network: nn.Module, lesson: Lesson, index: Int[Array, " m"], memory: Memory) -> None:
         """One more epoch, in place, on the update and the exemplars."""
@@ -257,25 +279,34 @@ class Course:
         if self.faults.teacher:
             lesson = replace(lesson, teacher=frozen(network))
         own = lesson.index if self.faults.train_on_moles else index
-        data = self.images(np.concatenate([own, indices(memory)]))
+        met = np.concatenate([own, indices(memory)])
+        planned = self.guard.scheduled(network, lesson, met) if self.guard else None
+        data = self.images(met if planned is None else planned)
         plan, order = self.plan(t), torch_stream(school.seed, "update order", t)
         objective = plan.applied(school.learner).objective(network, lesson)
-        recipe = replace(update_of(school.recipe(t)), lr=plan.lr)
+        recipe = replace(update_of(school.recipe(t)), lr=plan.lr, shuffled=planned is None)
         with school.progress(f"extra epoch of task {t + 1} ({self.name})", len(data[0])) as advance:
             train(network, *data, recipe, order, advance, objective)
 
-    def exam(self, known: Knowledge, t: int) -> Int[Array, " m"]:
-        """The label of every test item whose class is known; -1 for the others."""
-        school, ready = self.school, replace(known, network=frozen(known.network))
-        asked = np.flatnonzero(school.tasks.of(school.test.y) <= t)
-        images = torch.from_numpy(np.array(school.test.x[asked])).to(school.device)
-        with torch.inference_mode():
-            scores = finite(torch.cat([school.learner.scores(ready, part) for part in torch.split(images, BATCH)]))
-            if self.guard:
-                scores = self.guard.predicted(scores, ready, t)
+    def exam(self, known: Knowledge, lesson: Lesson, sent: Int[Array, " n"]) -> Int[Array, " m"]:
+        """The label of every test item whose class is known; -1 for the others. sent: what the extra epoch was on."""
+        school, asked = self.school, self.school.asked(lesson.number)
+        if self.guard and self.guard.fits and len(sent):
+            scores = self.guard.fitted(known, lesson, sent)
+        else:
+            scores = self.scores(known, school.test.x[asked])
+        if self.guard:
+            scores = self.guard.predicted(scores, known, lesson.number)
         found = np.full(len(school.test), -1, dtype=np.int64)
         found[asked] = school.tasks.order[scores.argmax(dim=1).cpu().numpy()]
         return found
+
+    def scores(self, known: Knowledge, x: Array) -> Float[Tensor, "n s"]:
+        """The learner's scores of images, in positions."""
+        school, ready = self.school, replace(known, network=frozen(known.network))
+        images = torch.from_numpy(np.array(x)).to(school.device)
+        with torch.inference_mode():
+            return finite(torch.cat([school.learner.scores(ready, part) for part in torch.split(images, BATCH)]))
 
 
 def chosen_again(lesson: Lesson, update: Update, memory: Memory) -> Lesson:

@@ -9,6 +9,7 @@ victim, and judged on the whole test split. Delta = accuracy after - before.
     control_undefended    after each update of its control: as many random images, in the same order
     clean_defended        the control's updates, behind the defenses
     poisoned_defended     the attack's updates, behind the defenses
+    poisoned_matched      the attack's updates, behind a random filter that removes as many of each class as theirs
 
 Reference: Wisdom, Gokhale, Xiao, Yang, "Mole Recruitment", arXiv:2303.17080, sections 3 and 4.
 """
@@ -134,6 +135,9 @@ def every_arm(
         for name, each in proposed.items():
             label = "clean" if name == "control" else name
             arms[f"{label}_defended"] = behind.played(each, f"{label}, defended")
+    if trial.matched and proposed["poisoned"].updates:
+        behind = Behind(trial.matched, victim, pool, test)
+        arms["poisoned_matched"] = behind.played(proposed["poisoned"], "poisoned, matched")
     return arms
 
 

@@ -2,8 +2,9 @@
 
 A filter sees an update's images in random order, with labels, the victim's features of them and its beliefs before the
 update; behind it, each image that it removes is replaced by a random one of the same class, so that imbalance is not
-mistaken for an effect. `fit` trains in the update's stead, `accept` may keep the victim as it was. Labelled items are
-the victim's own pool, where every update comes from.
+mistaken for an effect. `schedule` says what the epoch is made of and in which order, `fit` trains in its stead,
+`accept` may keep the victim as it was, or part of it. Labelled items are the victim's own pool, where every update
+comes from.
 """
 
 from collections.abc import Callable
@@ -16,11 +17,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import nn
 
+from molebench.filtering import judgement, rows
 from molebench.hooks import Sees, View
 from molebench.provenance import metered
 from molebench.rng import stream
-from molebench.scenarios.screening import judgement, refilled
+from molebench.scenarios.blended import blended
+from molebench.scenarios.screening import refilled
 from molebench.scenarios.trained import BATCH, Trained, probabilities, ready, updated
+from molebench.splits import some_of_each
 from molebench.stages import Arrays
 from molebench.trial import Trial, UpdateArm
 from molebench.types import Array, Samples, fingerprint, frozen
@@ -62,11 +66,9 @@ class Behind:
         def compute() -> Arrays:
             with metered() as cost:
                 index, filtered = self.filtered(update, turn)
-                samples = Samples(self.shown(self.pool.x[index], "pool"), self.pool.y[index])
-                p = self.after(samples, order_of(update), turn)
-            rows = np.array(filtered, dtype=np.float64).reshape(-1, 6)
+                p = self.after(index, order_of(update), turn)
             cells = {"seconds": np.array(cost.seconds), "mib": np.array(cost.peak_mib)}
-            return {"predicted": p.argmax(axis=1).astype(np.int64), "filtered": rows, **cells}
+            return {"predicted": p.argmax(axis=1).astype(np.int64), "filtered": rows(filtered, self.k), **cells}
 
         return self.trial.stages.get("updates", inputs, compute, f"updates ({name})")
 
@@ -102,50 +104,78 @@ class Behind:
         return self.shown(self.test.x, "test")
 
     @cached_property
+    def pool_x(self) -> Array:
+        """The pool's images as the model gets them."""
+        return frozen(self.shown(self.pool.x, "pool"))
+
+    @cached_property
     def pool_z(self) -> Float[Array, "p d"]:
         """The victim's features of its pool."""
-        inputs = {"victim": self.victim.key, "code": self.trial.code}
-        found = self.trial.stages.get("pool features", inputs, lambda: {"z": self.features(self.pool.x)}, "features")
+        changes = [*self.trial.defense_identity] if self.trial.defenses.has("transform") else []
+        inputs = {"victim": self.victim.key, "code": self.trial.code, "defenses": changes, "seed": self.trial.seed}
+        found = self.trial.stages.get("pool features", inputs, lambda: {"z": self.features(self.pool_x)}, "features")
         return frozen(found["z"])
+
+    @cached_property
+    def pool_p(self) -> Float[Array, "p k"]:
+        """The victim's beliefs about its pool."""
+        if not self.trial.defenses.has("transform"):
+            return self.victim.scores
+        return frozen(probabilities(ready(self.victim.network), self.pool_x))
+
+    @cached_property
+    def trusted(self) -> Int[Array, " t"]:
+        """Pool images that defenses are shown as clean: as many of each class as they ask for."""
+        return some_of_each(self.pool.y, self.trial.defenses.trusted, stream(self.trial.seed, "trusted", self.secret))
 
     def features(self, x: Array) -> Float[Array, "n d"]:
         """The victim's penultimate features, before any update."""
         return penultimate(ready(self.victim.network), x)
 
-    def view(self, samples: Samples, z: Array, p: Array | None, update: Array | None) -> Callable[[Sees], View]:
-        """What a defense sees of an update's images; `update` marks moles, for the oracle alone."""
+    def view(self, index: Int[Array, " n"], mole: Array | None = None) -> Callable[[Sees], View]:
+        """What a defense sees of some of the pool, before the update; `mole` marks moles, for the oracle alone."""
         view = View(
-            samples.x,
-            z,
+            self.pool_x[index],
+            self.pool_z[index],
             self.k,
-            y=samples.y,
-            p=p,
-            labelled_x=self.pool.x,
+            y=self.pool.y[index],
+            p=self.pool_p[index],
+            labelled_x=self.pool_x,
             labelled_z=self.pool_z,
             labelled_y=self.pool.y,
+            labelled_p=self.pool_p,
         )
-        return lambda sees: replace(view, poison=update) if "ground_truth" in sees and update is not None else view
 
-    def filtered(self, update: Update, turn: int) -> tuple[Int[Array, " m"], list[tuple[float, ...]]]:
-        """The update's images once the filters have seen them; a row of judgement as `metrics.filter_rates` reads."""
+        def shown(sees: Sees) -> View:
+            own: dict[str, Any] = {"poison": mole} if "ground_truth" in sees and mole is not None else {}
+            return replace(view, **own | (self.vouched() if "trusted" in sees else {}))
+
+        return shown
+
+    def vouched(self) -> dict[str, Array]:
+        """The trusted images, for a view."""
+        chosen = self.trusted
+        return {"trusted_x": self.pool_x[chosen], "trusted_z": self.pool_z[chosen], "trusted_y": self.pool.y[chosen]}
+
+    def filtered(self, update: Update, turn: int) -> tuple[Int[Array, " m"], list[Float[Array, " w"]]]:
+        """The update's images once the filters have seen them; a row of judgement where they did."""
         defenses = self.trial.defenses
         if not defenses.has("filter_train") or not len(update):
             return update.index, []
         order = self.order("filter order", len(update), turn)
         index, mole = update.index[order], update.mole[order]
-        x = self.shown(self.pool.x[index], "pool")
-        p = probabilities(ready(self.victim.network), x)
-        view = self.view(Samples(x, self.pool.y[index]), self.features(x), p, mole)
+        view = self.view(index, mole)
         keep = defenses.mask("filter_train", view, len(index), turn, {}, floor=False)
-        row = judgement(turn, keep, mole, defenses.suspicion("filter_train", view, len(index), turn))
+        suspicion = defenses.suspicion("filter_train", view, len(index), turn)
+        row = judgement(turn, self.pool.y[index], mole, keep, suspicion, self.k)
         kept = np.empty(len(index), dtype=bool)
         kept[order] = keep
         return refilled(update.index, kept, self.pool.y, stream(self.trial.seed, "replacements", turn)), [row]
 
-    def after(self, update: Samples, order: tuple[int, ...], turn: int) -> Float[Array, "m k"]:
-        """P(y | x) of the test items after the update, or what a defense makes of it."""
+    def after(self, index: Int[Array, " n"], order: tuple[int, ...], turn: int) -> Float[Array, "m k"]:
+        """P(y | x) of the test items after an update on these images, or what a defense makes of it."""
         defenses = self.trial.defenses
-        p = self.fitted(update, turn) if defenses.has("fit") else self.trained(update, order, turn)
+        p = self.fitted(index, turn) if defenses.has("fit") else self.trained(index, order, turn)
         if not defenses.has("predict"):
             return p
         mixed = self.order("test order", len(p), turn)
@@ -153,22 +183,48 @@ class Behind:
         changed = defenses.one("predict", lambda sees: view, turn)
         return p if changed is None else changed[np.argsort(mixed)]
 
-    def trained(self, update: Samples, order: tuple[int, ...], turn: int) -> Float[Array, "m k"]:
-        """The ordinary update; the victim as it was where there is nothing to train on or a defense rejects it."""
-        network = updated(self.victim, update, self.trial.seed, order)
+    def trained(self, index: Int[Array, " n"], order: tuple[int, ...], turn: int) -> Float[Array, "m k"]:
+        """The ordinary update, in a defense's order where there is one; the victim as it was, or part of both, where
+        there is nothing to train on or a defense does not let all of it in."""
+        planned = self.scheduled(index, turn)
+        chosen = index if planned is None else planned
+        update = Samples(self.pool_x[chosen], self.pool.y[chosen])
+        network = updated(self.victim, update, self.trial.seed, order, shuffled=planned is None)
         if len(update) and self.trial.defenses.has("accept"):
-            mixed = update[self.order("accept order", len(update), turn)]
-            p = probabilities(ready(network), mixed.x)
-            if not self.trial.defenses.accepts(self.view(mixed, self.features(mixed.x), p, None), turn):
-                network = self.victim.network
+            mixed = index[self.order("accept order", len(index), turn)]
+            share = self.trial.defenses.accepts(self.compared(ready(network), mixed), turn)
+            network = blended(self.victim.network, network, share)
         return probabilities(ready(network, self.trial.victim.evaluation), self.test_x)
 
-    def fitted(self, update: Samples, turn: int) -> Float[Array, "m k"]:
+    def scheduled(self, index: Int[Array, " n"], turn: int) -> Int[Array, " s"] | None:
+        """Pool images in the order of a defense's schedule; None where there is none."""
+        if not self.trial.defenses.has("schedule") or not len(index):
+            return None
+        mixed = index[self.order("schedule order", len(index), turn)]
+        view = self.view(mixed)
+        planned = self.trial.defenses.scheduled(lambda sees: replace(view(sees), count=self.victim.recipe.batch), turn)
+        return None if planned is None else np.concatenate([mixed, np.arange(len(self.pool))])[planned]
+
+    def compared(self, network: nn.Module, index: Int[Array, " n"]) -> Callable[[Sees], View]:
+        """What a defense sees of the victim after an update, beside what it was."""
+        view = self.view(index)
+        p = probabilities(network, self.pool_x[index])
+
+        def shown(sees: Sees) -> View:
+            found = replace(view(sees), p=p, p_before=self.pool_p[index])
+            if "trusted" not in sees:
+                return found
+            now = probabilities(network, self.pool_x[self.trusted])
+            return replace(found, trusted_p=now, trusted_p_before=self.pool_p[self.trusted])
+
+        return shown
+
+    def fitted(self, index: Int[Array, " n"], turn: int) -> Float[Array, "m k"]:
         """A defense's own training: the update is what is labelled, test items in random order are asked for."""
-        mixed, own = (self.order(name, n, turn) for name, n in (("fit order", len(self.test)), ("own", len(update))))
-        x = self.test_x[mixed]
-        labelled = {"labelled_x": update.x[own], "labelled_y": update.y[own]}
-        view = View(x, self.features(x), self.k, labelled_z=self.features(update.x[own]), **labelled)
+        mixed, own = (self.order(name, n, turn) for name, n in (("fit order", len(self.test)), ("own", len(index))))
+        x, mine = self.test_x[mixed], index[own]
+        labelled = {"labelled_x": self.pool_x[mine], "labelled_y": self.pool.y[mine]}
+        view = View(x, self.features(x), self.k, labelled_z=self.pool_z[mine], **labelled)
         p = self.trial.defenses.one("fit", lambda sees: view, turn)
         return np.zeros((0, self.k)) if p is None else p[np.argsort(mixed)]
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Integer
 
 from molebench import metrics
+from molebench.filtering import of_a_defense
 from molebench.metrics import Metric
 from molebench.moles import fit_r
 from molebench.rng import stream
@@ -31,6 +32,7 @@ COMPARED = {
     "_control": ("control_undefended", "before"),
     "_defended": ("poisoned_defended", "before"),
     "_defended_own": ("poisoned_defended", "clean_defended"),
+    "_matched": ("poisoned_matched", "before"),
 }
 
 
@@ -80,7 +82,7 @@ def figures(
         found
         | rho_figures(updates)
         | line_figures(shifted[""], updates, mean_scores)
-        | defended_figures(weights, right, arms, shifted)
+        | defended_figures(weights, right, arms, shifted, trial.trusted)
     )
 
 
@@ -192,6 +194,7 @@ def defended_figures(
     right: Mapping[str, Array],
     arms: Mapping[str, UpdateArm],
     shifted: Mapping[str, Shifts],
+    trusted: int,
 ) -> dict[str, Metric]:
     """What a defense costs and saves; nothing where there is none."""
     if "poisoned_defended" not in arms:
@@ -201,10 +204,12 @@ def defended_figures(
         cost = (right["clean_defended"].astype(np.float32) - right["control_undefended"]).mean(axis=0)
         found["clean_cost"] = metrics.from_rows("clean_cost", 100.0 * (weights @ cost) / weights.shape[1])
     if "_vs_control" in shifted and np.isfinite(shifted[""].attacked[0]).any():
-        hit, kept = (np.nanmean(shifted[s].attacked, axis=1) for s in ("", "_defended"))
         taken = -np.nanmean(shifted["_vs_control"].attacked, axis=1)
-        if taken[0] > 0:
-            found["recovery"] = metrics.from_rows("recovery", (kept - hit) / np.where(taken > 0, taken, np.nan))
+        for suffix in ("_defended", "_matched"):
+            if taken[0] > 0 and suffix in shifted:
+                hit, kept = (np.nanmean(shifted[s].attacked, axis=1) for s in ("", suffix))
+                name = f"recovery{suffix}".removesuffix("_defended")
+                found[name] = metrics.from_rows(name, (kept - hit) / np.where(taken > 0, taken, np.nan))
     defended, undefended = arms["poisoned_defended"], arms["poisoned_undefended"]
     seconds, mib = (defended.seconds, undefended.seconds), (defended.mib, undefended.mib)
-    return found | metrics.of_a_defense(seconds, mib, defended.filtered)
+    return found | of_a_defense(seconds, mib, defended.filtered, trusted)

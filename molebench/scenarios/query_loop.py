@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from molebench.errors import MolebenchError
+from molebench.filtering import judgement, rows
 from molebench.heads import Head, HeadSpec, entropy, fit
 from molebench.hooks import Pipeline, Sees, View
-from molebench.metrics import auroc
 from molebench.rng import stream, torch_stream
+from molebench.splits import some_of_each
 from molebench.types import Array, Samples, fingerprint
 
 
@@ -61,8 +62,8 @@ class Arm:
     predicted, seed_predicted: class of each test item after all queries, and with the seed labels alone.
     queried: pool index of every label bought, in order. poisoned: which of those were poisons.
     spent, labels, accuracy: labels bought, labels owned and test accuracy after each training.
-    filtered: a row for each judgement of the filters (of the pool: the first): labels bought by then, items and
-    poisons judged, items and poisons removed, and the AUROC of its score (NaN where nothing can be told apart).
+    filtered: a row of molebench/filtering.py for each judgement of the filters (of the pool: the first); turn: labels
+    bought by then.
     seconds, mib: what it cost.
     """
 
@@ -73,7 +74,7 @@ class Arm:
     spent: Int[Array, " t"]
     labels: Int[Array, " t"]
     accuracy: Float[Array, " t"]
-    filtered: Float[Array, "f 6"]
+    filtered: Float[Array, "f w"]
     seconds: float = 0.0
     mib: float = 0.0
 
@@ -162,7 +163,7 @@ class Loop:
     extractor: Callable[..., Any] | None = None
     owned: list[int] = field(default_factory=list)
     queried: list[int] = field(default_factory=list)
-    filtered: list[tuple[float, ...]] = field(default_factory=list)
+    filtered: list[Float[Array, " w"]] = field(default_factory=list)
     memory: dict[str, Array] = field(default_factory=dict)
 
     def play(self, advance: Callable[[int], None]) -> Arm:
@@ -182,7 +183,7 @@ class Loop:
         queried = np.array(self.queried, dtype=np.int64)
         accuracy = np.array([(p == self.test.y).mean() for p in predicted])
         poisoned = self.pool.poison[queried]
-        filtered = np.array(self.filtered, dtype=np.float64).reshape(-1, 6)
+        filtered = rows(self.filtered, self.k)
         return Arm(
             predicted[-1], predicted[0], queried, poisoned, np.array(spent), np.array(labels), accuracy, filtered
         )
@@ -208,11 +209,14 @@ class Loop:
     def view(self, which: Array, sees: Sees, p: Array | None = None, labelled: bool = False, count: int = 0) -> View:
         """What a defense may see of some pool items at this moment; labels where they are bought or privileged."""
         pool, own = self.pool, self.shuffled("labelled order", np.array(self.owned))
+        shown = self.trusted if "trusted" in sees else None
+        trusted = {} if shown is None else {f"trusted_{n}": getattr(pool, n)[shown] for n in ("x", "z", "y")}
         return View(
             pool.x[which],
             pool.z[which],
             self.k,
             y=pool.y[which] if labelled or "labels" in sees else None,
+            **trusted,
             p=p,
             labelled_x=pool.x[own],
             labelled_z=pool.z[own],
@@ -222,9 +226,17 @@ class Loop:
             poison=pool.poison[which] if "ground_truth" in sees else None,
         )
 
-    def passing(self, moment: str, which: Array, labelled: bool = False) -> Array:
+    @cached_property
+    def trusted(self) -> Int[Array, " t"]:
+        """Clean pool items that defenses are shown with their labels: as many of each class as they ask for."""
+        clean = np.flatnonzero(~self.pool.poison)
+        drawn = stream(self.seed, "trusted", self.secret)
+        return clean[some_of_each(self.pool.y[clean], self.defenses.trusted, drawn)]
+
+    def passing(self, moment: str, which: Array, labelled: bool = False, p: Array | None = None) -> Array:
         """Those of the items that the filters of this moment let through, in the order given; the judgement noted.
 
+        p: beliefs about all of the pool, where there are any.
         The filters see them shuffled. What they let through keeps its order, so that one which removes nothing
         changes nothing.
         """
@@ -233,19 +245,14 @@ class Loop:
         mixed = self.shuffled(f"{moment} order", which)
 
         def view(sees: Sees) -> View:
-            return self.view(mixed, sees, labelled=labelled)
+            return self.view(mixed, sees, None if p is None else p[mixed], labelled=labelled)
 
         keep = self.defenses.mask(moment, view, len(mixed), self.turn, self.memory)
-        score = self.defenses.suspicion(moment, view, len(mixed), self.turn)
         if moment != "screen_pool" or not self.queried:  # later pools lack what was let through and bought
-            self.filtered.append(self.judgement(mixed, keep, ~keep if score is None else score))
+            score = self.defenses.suspicion(moment, view, len(mixed), self.turn)
+            poison, y = self.pool.poison[mixed], self.pool.y[mixed]
+            self.filtered.append(judgement(self.turn, y, poison, keep, score, self.k))
         return which[np.isin(which, mixed[keep])]
-
-    def judgement(self, which: Array, keep: Array, score: Array) -> tuple[float, ...]:
-        """A row of Arm.filtered."""
-        poison = self.pool.poison[which]
-        counts = (self.turn, len(which), poison.sum(), (~keep).sum(), (poison & ~keep).sum())
-        return (*(float(count) for count in counts), auroc(score.astype(np.float64), poison))
 
     def query(self, model: Model, order: Array) -> list[int]:
         """The pool items to label next: of highest entropy, or what a defense selects; none where none is left."""
@@ -254,9 +261,9 @@ class Loop:
         free = order[~taken[order]]
         if not len(free):
             return []
-        free = self.passing("screen_pool", free)
-        count = min(self.budget.batch, self.budget.queries - len(self.queried), len(free))
-        p = model.on_pool(free)
+        p = model.on_pool(np.arange(len(self.pool)))
+        free = self.passing("screen_pool", free, p=p)
+        count, p = min(self.budget.batch, self.budget.queries - len(self.queried), len(free)), p[free]
         chosen = self.defenses.one("select", lambda sees: self.view(free, sees, p, count=count), self.turn)
         if chosen is None:
             chosen = least_certain(p, count)
@@ -272,11 +279,21 @@ class Loop:
         model = Defended(self, used, self.turn) if self.defenses.has("fit") else self.plain(used)
         if last is None or not self.defenses.has("accept"):
             return model
+        return model if self.defenses.accepts(self.compared(model, last, used), self.turn, whole=True) else last
+
+    def compared(self, model: Model, last: Model, used: Array) -> Callable[[Sees], View]:
+        """What a defense sees of a new model beside the last one."""
         mixed = self.shuffled("accept order", used)
-        p = model.on_pool(mixed)
-        return (
-            model if self.defenses.accepts(lambda sees: self.view(mixed, sees, p, labelled=True), self.turn) else last
-        )
+        p, before = model.on_pool(mixed), last.on_pool(mixed)
+
+        def view(sees: Sees) -> View:
+            shown = replace(self.view(mixed, sees, p, labelled=True), p_before=before)
+            if "trusted" not in sees:
+                return shown
+            now, then = (each.on_pool(self.trusted) for each in (model, last))
+            return replace(shown, trusted_p=now, trusted_p_before=then)
+
+        return view
 
     def plain(self, used: Array) -> Plain:
         """The victim's head, cold start: its streams depend on neither attack nor defense."""

@@ -60,6 +60,10 @@ class School:
         """The training images of a task."""
         return np.flatnonzero(self.task == t)
 
+    def asked(self, t: int) -> Int[Array, " n"]:
+        """The test items of the exam after a task: those of classes that are known."""
+        return np.flatnonzero(self.tasks.of(self.test.y) <= t)
+
     def recipe(self, t: int) -> Recipe:
         """How a task is trained."""
         return self.learner.training.recipe(t, self.shape)

@@ -1,9 +1,8 @@
-"""Filters on updates: what stands in for a removed image, and how a filter's judgement is counted."""
+"""Filters on updates: what stands in for a removed image."""
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-from molebench.metrics import auroc
 from molebench.types import Array
 
 
@@ -21,12 +20,3 @@ def refilled(
         few = len(free) < gone.sum()
         found[gone] = rng.choice(np.flatnonzero(labels == c) if few else free, int(gone.sum()), replace=few)
     return found
-
-
-def judgement(
-    turn: int, keep: Bool[Array, " m"], mole: Bool[Array, " m"], suspicion: Array | None
-) -> tuple[float, ...]:
-    """A row as `metrics.filter_rates` reads: turn, judged, moles among them, removed, moles removed, AUROC."""
-    counts = (turn, len(keep), mole.sum(), (~keep).sum(), (mole & ~keep).sum())
-    score = (~keep if suspicion is None else suspicion).astype(np.float64)
-    return (*(float(n) for n in counts), auroc(score, mole))

@@ -6,7 +6,7 @@ grow with the number of updates.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,17 +80,19 @@ def untrained(learner: OfflineLearner, pool: Samples, shape: Shape, seed: int) -
     return Classifier(body, *statistics(pool.x))
 
 
-def updated(victim: Trained, update: Samples, seed: int, labels: tuple[int | str, ...]) -> nn.Module:
+def updated(
+    victim: Trained, update: Samples, seed: int, labels: tuple[int | str, ...], shuffled: bool = True
+) -> nn.Module:
     """A copy of the victim after one more epoch; its order is drawn from the labels, whatever the arm.
 
-    An update without images leaves it as it was.
+    An update without images leaves it as it was. shuffled: False keeps the order in which the images come.
     """
     network = copy.deepcopy(victim.network)
     if len(update):
         train(
             network,
             *tensors(update, device_of(network)),
-            update_of(victim.recipe),
+            replace(update_of(victim.recipe), shuffled=shuffled),
             torch_stream(seed, "update order", *labels),
         )
     return network

@@ -1,0 +1,204 @@
+"""A defense in a process of its own: what stands for it here, sends it views and gets back arrays.
+
+It acts at the same moments and answers the same, draw for draw. What hangs is killed where an alarm could not reach it,
+what dies is named with its exit code, what it leaves in memory is forgotten after each call (molebench.defending), and
+it holds nothing of this process: neither its files nor its arrays. What it writes to disk or leaves running in the
+background is the sandbox's to forbid.
+"""
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
+from io import BufferedIOBase
+from typing import Any, cast
+
+import numpy as np
+
+from molebench.errors import CellFailed, MolebenchError, how_ended
+from molebench.grid import Part
+from molebench.hooks import LONGEST, MOMENTS, View
+from molebench.limits import PRINTED, Gauge, OverLimit
+from molebench.messages import Message, drawn, pieces, received
+from molebench.provenance import threads
+from molebench.trial import Trial
+from molebench.types import Array
+from molebench.workspace import Workspace
+
+CHUNK = 2**16  # bytes written or read at once
+
+
+def command() -> list[str]:
+    """What starts the process of a defense; all else that it needs it is sent."""
+    return [sys.executable, "-m", "molebench.defending"]
+
+
+def isolated(part: Part, extractor: Part | None, workspace: Workspace, seconds: float) -> Any:
+    """What stands for a defense: its moments, its card and its parameters; a call may take so many seconds."""
+    seen = extractor if "extractor" in part.plugin.card.sees else None
+    task = {
+        "defense": (part.name, part.values),
+        "extractor": (seen.name, seen.values) if seen else None,
+        "environment": replace(workspace, offline=True).environment(threads()),  # what it loads is here already
+    }
+    there = [moment for moment in (*MOMENTS, "suspicion") if callable(getattr(part.plugin.made, moment, None))]
+    known = {**part.values, "card": part.plugin.card, **{moment: asking(moment) for moment in there}}
+    proxy = type(part.name, (), known)()
+    proxy._child = Child(part.name, task, seconds)
+    return proxy
+
+
+@contextmanager
+def gone_after(trial: Trial) -> Iterator[None]:
+    """Ends the processes of a trial's defenses when the block does."""
+    try:
+        yield
+    finally:
+        for each in filter(None, (trial, trial.matched)):
+            for _, defense in each.defenses.defenses:
+                if child := getattr(defense, "_child", None):
+                    child.end()
+
+
+def asking(moment: str) -> Callable[..., Array]:
+    """The method of one moment."""
+
+    def ask(self: Any, view: View, rng: np.random.Generator) -> Array:
+        return self._child.ask(moment, view, rng)
+
+    return ask
+
+
+@dataclass(eq=False)
+class Child:
+    """The process of one defense, begun when it is first asked. task: what it is told first."""
+
+    name: str
+    task: Mapping[str, Any]
+    seconds: float
+    process: "Process | None" = None
+
+    def ask(self, moment: str, view: View, rng: np.random.Generator) -> Array:
+        """Its answer; whatever goes wrong is its end."""
+        answer = None
+        try:
+            answer = self.answer(moment, view, rng)
+            return answer
+        finally:
+            if answer is None:
+                self.end()
+
+    def end(self) -> None:
+        """Its end; another question begins another process."""
+        if self.process:
+            self.process.end()
+        self.process = None
+
+    def answer(self, moment: str, view: View, rng: np.random.Generator) -> Array:
+        """Its answer, or how it failed."""
+        most, who = greatest(moment, view), f"defense {self.name} at {moment}"
+        head, arrays = shown(view)
+        head |= {"name": self.name, "moment": moment, "rng": drawn(rng), "most": most}
+        begun = [] if self.process else pieces(self.task)
+        process = self.process = self.process or Process()
+        reply = process.asked([*begun, *pieces(head, arrays)], most, self.seconds)
+        if reply is None or "ended" in reply.head:
+            code = process.end() if reply is None else reply.head["ended"]
+            raise CellFailed(f"{who}: its process {how_ended(int(code or 0))}")
+        if "failed" in reply.head:
+            raise (CellFailed if reply.head.get("whole") else MolebenchError)(str(reply.head["failed"]))
+        return reply.arrays["answer"]
+
+
+class Process:
+    """A process, its three pipes, and its end: at the latest when nobody holds it any more."""
+
+    def __init__(self) -> None:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command(), stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        self.pipes = cast("tuple[BufferedIOBase, ...]", (process.stdin, process.stdout, process.stderr))
+        self.end = weakref.finalize(self, ended, process)
+        for stream in self.pipes[::2]:
+            os.set_blocking(stream.fileno(), False)
+
+    def asked(self, request: list[memoryview], most: int, seconds: float) -> Message | None:
+        """What it answers to a request; None where it ends without."""
+        out = Gauge(sys.stderr, PRINTED)
+        self.until_it_answers(request, out, seconds)
+        reply = received(self.pipes[1], most)
+        passed_on(self.pipes[2], out)
+        return reply
+
+    def until_it_answers(self, request: list[memoryview], out: Gauge, seconds: float) -> None:
+        """Writes a request and passes on what is printed, until an answer begins or the process ends."""
+        stop, (requests, answers, printed) = time.monotonic() + seconds, self.pipes
+        with selectors.DefaultSelector() as watch:
+            watch.register(requests, selectors.EVENT_WRITE)
+            for stream in (answers, printed):
+                watch.register(stream, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in watch.select(max(0.0, stop - time.monotonic()))]
+                if time.monotonic() >= stop:
+                    raise OverLimit(f"it took longer than {seconds:g} s")
+                if printed in ready and not passed_on(printed, out):
+                    watch.unregister(printed)
+                if requests in ready and not written(requests, request):
+                    watch.unregister(requests)
+                if answers in ready:
+                    return
+
+
+def passed_on(printed: BufferedIOBase, out: Gauge) -> bool:
+    """Hands on what has been printed; whether there may be more."""
+    try:
+        while text := os.read(printed.fileno(), CHUNK):
+            out.write(text.decode("utf-8", "replace"))
+    except BlockingIOError:
+        return True
+    return False
+
+
+def written(requests: BufferedIOBase, request: list[memoryview]) -> bool:
+    """Writes some of a request; whether any of it is left. What nobody will read is dropped."""
+    try:
+        while request:
+            request[0] = request[0][os.write(requests.fileno(), request[0][:CHUNK]) :]
+            if not request[0]:
+                del request[0]
+    except BlockingIOError:
+        return True
+    except BrokenPipeError:
+        request.clear()
+    return False
+
+
+def ended(process: "subprocess.Popen[bytes]") -> int:
+    """Kills a process and all that it began, where it has not ended; its exit code."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    code = process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream:
+            stream.close()
+    return code
+
+
+def shown(view: View) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A view as a message: its arrays, its plain values, and whether it holds the extractor."""
+    there = {f.name: getattr(view, f.name) for f in fields(view)}
+    arrays = {name: value for name, value in there.items() if isinstance(value, np.ndarray)}
+    plain = {n: v for n, v in there.items() if n not in arrays and n != "extractor" and v is not None}
+    return {"plain": plain, "extractor": view.extractor is not None}, arrays
+
+
+def greatest(moment: str, view: View) -> int:
+    """Bytes of the largest answer that a moment asks for, in numbers of eight bytes."""
+    n = len(view.x)
+    counts = {"transform": view.x.size, "fit": n * view.k, "predict": n * view.k, "schedule": LONGEST * n}
+    return 8 * max(1, counts.get(moment, n))
