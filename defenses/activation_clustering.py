@@ -66,10 +66,10 @@ class ActivationClustering:
             known = mine if view.labelled_z is None or labelled is None else view.labelled_z[labelled == c]
             known = known if len(known) else mine
             if len(known) > 2 and (known != known[0]).any():
-                score[y == c] = self.nearer(mine, known, int(rng.integers(2**31)))
+                score[y == c] = self._nearer(mine, known, int(rng.integers(2**31)))
         return score
 
-    def nearer(self, z: Float[Array, "n d"], known: Float[Array, "m d"], seed: int) -> Float[Array, " n"]:
+    def _nearer(self, z: Float[Array, "n d"], known: Float[Array, "m d"], seed: int) -> Float[Array, " n"]:
         """The score of items of one class."""
         reduced = reduction(known, self.dims, self.reduce == "ica", seed)
         w = reduced(known)

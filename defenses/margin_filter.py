@@ -19,11 +19,11 @@ from typing import Annotated
 
 import numpy as np
 from annotated_types import Gt, Lt
-from jaxtyping import Float, Int
 
 from molebench.cards import defense
 from molebench.errors import MolebenchError
 from molebench.hooks import View
+from molebench.moles import wrongly
 from molebench.types import Array
 
 
@@ -48,8 +48,3 @@ class MarginFilter:
         if view.p is None:
             raise MolebenchError("margin_filter needs the model's beliefs; this scenario shows none")
         return wrongly(view.p, view.labels)
-
-
-def wrongly(p: Float[Array, "n k"], y: Int[Array, " n"]) -> Float[Array, " n"]:
-    """The largest belief in a class that is not the label's."""
-    return np.where(np.arange(p.shape[1]) == y[:, None], 0.0, p).max(axis=1, initial=0.0)

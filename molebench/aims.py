@@ -15,8 +15,8 @@ images: a network's features end in rectifiers, and one that is dead gives no gr
 another class: short features of the right class are asked for as well, but teach the head what it should learn.
 
 What it costs the attacker: the farther apart, the more a poison tells the learner. Measured (EfficientNet-Lite0, 500
-poisons): no screen of 0.96 success and -15 points; 500 points apart, more than half of the poisons get past the screen
-and are asked for, and accuracy does not fall.
+poisons): at one point 0.96 of them are asked for and accuracy falls by 15 points, or none behind collision_screen; with
+500 points at radius=0.4 half of them get past the screen and are asked for, and accuracy does not fall.
 """
 
 from typing import Literal

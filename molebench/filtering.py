@@ -18,7 +18,10 @@ BEFORE_CLASSES = len(COUNTS) + 1  # the AUROC
 
 
 def at_peace(suspect: Bool[Array, " n"], y: Int[Array, " n"]) -> Bool[Array, " n"]:
-    """Which items to keep: those that are not suspect, and every item of a class that would lose them all."""
+    """Which items to keep: those that are not suspect, and every item of a class that would lose them all.
+
+    For what is labelled; of an update, whose moles may be all that it holds of a class, it would give them back.
+    """
     emptied = [c for c in np.unique(y) if suspect[y == c].all()]
     return ~suspect | np.isin(y, emptied)
 

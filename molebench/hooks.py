@@ -3,8 +3,8 @@
 A defense is an object with any of the methods below; a scenario calls them at its moments through a
 `Pipeline`. Every view holds private, read-only arrays: no poison mask, no budget, no test label, no other
 party's seed. Every return value is an array, so that a defense can also run in a child process. What a defense
-remembers from one arm to the next (in its module, say) is out of reach here: until it runs in the sandbox, code that
-nobody has read can tell poisons by what was not in the clean arm.
+remembers from one arm to the next (in its module, say) is out of reach here: code that nobody has read could tell
+poisons by what was not in the clean arm. With `--isolate` each call is a fork that is thrown away.
 
 | moment       | called                            | returns                                     |
 |--------------|-----------------------------------|---------------------------------------------|

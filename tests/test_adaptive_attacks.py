@@ -276,6 +276,7 @@ def test_a_collision_in_expectation_outlives_what_it_rehearsed_and_another_does_
     assert plain.unmet == robust.unmet == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("over", "squeeze"), [("jpeg", lambda x: compressed(x, 50)), ("median", lambda x: blurred(x, 2))]
 )

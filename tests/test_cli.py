@@ -61,7 +61,7 @@ def test_describe_gives_types_ranges_and_defaults(fresh: Workspace) -> None:
     (card,) = json.loads(typed(fresh, "describe", "feature_collision", "--json").stdout)
     allowed = {p["name"]: (p["allowed"], p["default"]) for p in card["parameters"]}
     assert allowed["steps"] == ("int >= 1", 75)
-    assert allowed["target"] == ("zero | one | mean", "zero")
+    assert allowed["target"] == ("zero | one | mean | neighbour", "zero")
     assert allowed["tolerance"][0] == "float >= 0 and < 1"
     assert card["threat_model"] == {
         "may": ["inject", "perturb"],

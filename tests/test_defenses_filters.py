@@ -10,11 +10,12 @@ from sklearn.metrics import adjusted_rand_score
 
 from molebench.defenses.activation_clustering import ActivationClustering, clusters, reduction
 from molebench.defenses.deep_knn import DeepKnn, neighbours, outvoted
-from molebench.defenses.margin_filter import MarginFilter, wrongly
+from molebench.defenses.margin_filter import MarginFilter
 from molebench.defenses.spectral_signatures import SpectralSignatures, main_direction, rank
 from molebench.errors import MolebenchError
 from molebench.hooks import View
 from molebench.metrics import auroc
+from molebench.moles import wrongly
 from molebench.types import Array
 
 FILTERS = [DeepKnn(), ActivationClustering(), SpectralSignatures(), MarginFilter()]
