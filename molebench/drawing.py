@@ -61,6 +61,7 @@ LOOKS = {
     "control_undefended": Look("#000000", (0, (1, 1)), "^"),
     "clean_defended": Look("#56B4E9", (0, (6, 2, 1, 2)), "o", hollow=True),
     "poisoned_defended": Look("#E69F00", (0, (3, 1)), "s", hollow=True),
+    "poisoned_matched": Look("#CC79A7", (0, (1, 2)), "D", hollow=True),
 }
 
 

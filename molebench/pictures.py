@@ -190,9 +190,9 @@ def arm_words(records: Sequence[Record]) -> dict[str, str]:
     attack = records[0].cell["attack"]["name"]
     defenses = " + ".join(d["name"] for d in records[0].cell["defenses"])
     makers = {"clean": "clean", "poisoned": f"poisoned: {attack}", "control": f"control: {control(records[0])}"}
-    return {f"{arm}_undefended": word for arm, word in makers.items()} | {
-        f"{arm}_defended": f"{makers[arm].partition(':')[0]}, {defenses}" for arm in ("clean", "poisoned")
-    }
+    plain = {f"{arm}_undefended": word for arm, word in makers.items()}
+    behind = {f"{arm}_defended": f"{arm}, {defenses}" for arm in ("clean", "poisoned")}
+    return plain | behind | {"poisoned_matched": "poisoned, as many filtered at random"}
 
 
 def control(record: Record) -> str:

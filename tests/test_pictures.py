@@ -220,20 +220,21 @@ def test_sounds_have_no_grid_of_images(finished: Workspace) -> None:
     assert pictures.collisions(only(finished), {**sounds, "label": np.zeros(3, dtype=np.int64)}) is None
 
 
-def test_five_arms_are_told_apart_by_colour_and_by_dash_or_marker(finished: Workspace) -> None:
+def test_six_arms_are_told_apart_by_colour_and_by_dash_or_marker(finished: Workspace) -> None:
     record = only(finished)
     behind = {f"{arm}_defended": record.arms[f"{arm}_undefended"] for arm in ("clean", "poisoned")}
-    record = record.model_copy(update={"arms": {**record.arms, **behind}})
+    matched = {"poisoned_matched": record.arms["poisoned_undefended"]}
+    record = record.model_copy(update={"arms": {**record.arms, **behind, **matched}})
     with drawing.styled():
         figure = pictures.queries([record])
         assert figure is not None
         readable(figure)
     (legend,) = figure.legends
-    assert len(legend.get_texts()) == 6  # and chance
+    assert len(legend.get_texts()) == 7  # and chance
     assert set(record.arms) == set(drawing.LOOKS)
     looks = list(drawing.LOOKS.values())
-    assert len({look.colour for look in looks}) == len({str(look.dash) for look in looks}) == 5
-    assert len({(look.marker, look.hollow) for look in looks}) == 5
+    assert len({look.colour for look in looks}) == len({str(look.dash) for look in looks}) == 6
+    assert len({(look.marker, look.hollow) for look in looks}) == 6
 
 
 # The numbers behind them
