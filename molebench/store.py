@@ -23,6 +23,8 @@ from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+import numpy as np
+
 from molebench import migrations
 from molebench.errors import MolebenchError, cannot_write, first_line
 from molebench.locks import held
@@ -121,9 +123,9 @@ class Store:
     # Writing: data first
 
     def save_predictions(self, key: str, arm: str, arrays: Arrays) -> tuple[str, str]:
-        """Writes an arm's predictions; returns the file's name and sha256."""
+        """Writes an arm's predictions, in as few bytes as classes need; returns the file's name and sha256."""
         path = self.cell(key) / f"{arm}.safetensors"
-        save_arrays(path, arrays)
+        save_arrays(path, {name: smallest(values) for name, values in arrays.items()})
         return path.name, sha256(path)
 
     def save_poison(self, digest: str, arrays: Arrays) -> None:
@@ -266,4 +268,9 @@ def load_predictions(folder: Path, arm: ArmRecord) -> Arrays:
     found = load_arrays(path)
     if found is None or sha256(path) != arm.predictions_sha256:
         raise MolebenchError(f"predictions {path.name} of cell {folder.name[:12]} are missing or changed")
-    return found[0]
+    return {name: values.astype(np.int64) for name, values in found[0].items()}
+
+
+def smallest(labels: Array) -> Array:
+    """The same whole numbers in the smallest type that holds them."""
+    return labels.astype(np.min_scalar_type(int(labels.max()))) if labels.size and labels.min() >= 0 else labels
