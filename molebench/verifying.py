@@ -86,7 +86,7 @@ def predictions(path: Path, digest: str) -> Arrays | None:
 
 def counted(arm: ArmRecord, y: Array, predicted: Array) -> bool:
     """Whether an arm's counts are those of its predictions."""
-    table = metrics.confusion(y, predicted.astype(np.int64), len(arm.n))
+    table = metrics.confusion(y.astype(np.int64), predicted.astype(np.int64), len(arm.n))
     whole = not arm.confusion or table.tolist() == arm.confusion
     return whole and table.sum(axis=1).tolist() == arm.n and table.diagonal().tolist() == arm.correct
 
