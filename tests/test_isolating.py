@@ -230,6 +230,7 @@ def test_an_active_cell_is_the_same(fetched: Workspace, lite0: FrozenExtractor, 
     assert stored[0] == stored[1]
 
 
+@pytest.mark.slow
 def test_one_that_trains_the_extractor_is_the_same(lite0: FrozenExtractor, fetched: Workspace, use: Use) -> None:
     del use
     x = np.random.default_rng(0).integers(0, 256, (18, 24, 24, 3), dtype=np.uint8)
