@@ -1,7 +1,9 @@
-"""The board as a folder: one page of static HTML, made from records alone, that opens from a disk.
+"""The board as a folder of static pages, made from records alone, that opens from a disk.
 
-    <out>/index.html  style.css          the page; no script, nothing from elsewhere
-    <out>/data/<key>.json                the records behind it
+    <out>/index.html, board-*.html, ...  the pages (leaderboard/pages.py); nothing in them comes from elsewhere
+    <out>/cell/<key>.html                a page for each record
+    <out>/data/<key>.json                the records behind it; data/, tables/, cite/, charts/: downloads
+    <out>/static/, vendor/               style and scripts
     <out>/.molebench-site                the files above, one a line: what may be replaced by the next build
 
 It is built beside its place and put there whole. The same records give the same bytes.
@@ -9,44 +11,50 @@ It is built beside its place and put there whole. The same records give the same
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from molebench.errors import MolebenchError
-from molebench.leaderboard.rows import Board, board
-from molebench.store import load_records
+from molebench.leaderboard.charted import every
+from molebench.leaderboard.downloads import downloads, of_tables
+from molebench.leaderboard.failures import failures
+from molebench.leaderboard.loading import load
+from molebench.leaderboard.pages import pages
+from molebench.leaderboard.placing import standings
+from molebench.leaderboard.rendering import navigation, rendered
+from molebench.leaderboard.site import File, Site
 
-HERE = Path(__file__).parent
 MARKER = ".molebench-site"
 
 
-def build(store: Path, out: Path) -> int:
-    """Writes the site of a store's records; returns how many there are."""
+def build(store: Path, out: Path, own: bool = False) -> int:
+    """Writes the site of a store's records; returns how many there are. own: they are the reader's own (standings)."""
     check(out)
-    records = load_records(store)
-    if not records:
+    site = assembled(store, own)
+    if not site.records:
         raise MolebenchError(f"no record below {store}; make one with molebench run, or name another --store")
-    files = {"index.html": page(board(records)), "style.css": (HERE / "static" / "style.css").read_text("utf-8")}
-    files |= {f"data/{record.key}.json": record.text() for record in records}
     with replacing(out) as folder:
-        write(folder, files | {MARKER: "".join(f"{name}\n" for name in sorted(files))})
-    return len(records)
+        names = write(folder, files(site))
+        write(folder, iter([File(MARKER, "".join(f"{name}\n" for name in sorted(names)).encode())]))
+    return len(site.records)
 
 
-def page(board: Board) -> str:
-    """index.html; whatever a record says appears as text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def assembled(store: Path, own: bool = False) -> Site:
+    """A store's records and what is made of them."""
+    loaded = load(store)
+    found = standings(loaded, own)
+    charts = every(loaded.records, loaded.folders, found)
+    return Site(loaded.records, loaded.folders, found, charts, failures(store), loaded.tiers)
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("index.html.j2").render(board=board)
+
+def files(site: Site) -> Iterator[File]:
+    """Every file of a site, one by one."""
+    links = navigation(site)
+    for page in pages(site):
+        yield rendered(page, links)
+        yield from of_tables(page)
+    yield from downloads(site)
 
 
 def check(out: Path) -> None:
@@ -71,12 +79,17 @@ def stranger(out: Path) -> str | None:
     return next((name for name in there if name not in ours), None)
 
 
-def write(folder: Path, files: Mapping[str, str]) -> None:
-    """Text files by their path below a folder."""
-    for name, text in files.items():
-        path = folder / name
+def write(folder: Path, files: Iterator[File]) -> set[str]:
+    """Files by their path below a folder, none twice; returns their paths."""
+    written: set[str] = set()
+    for file in files:
+        if file.path in written:
+            raise MolebenchError(f"two things on the board would be {file.path}; move away the record of one of them")
+        path = folder / file.path
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text, "utf-8", newline="\n")
+        path.write_bytes(file.content)
+        written.add(file.path)
+    return written
 
 
 @contextmanager

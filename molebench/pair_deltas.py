@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from molebench.metrics import definition
 from molebench.record import ArmRecord, MetricValue, Record, UpdateRecord
-from molebench.stats import trial_interval
+from molebench.stats import trial_interval, trial_mean
 
 ARMS = {"": "poisoned_undefended", "_control": "control_undefended"}
 DELTAS = ("delta_a", "delta_confounding", "delta_total")
@@ -103,7 +103,7 @@ def mean_extremes(records: Sequence[Record]) -> dict[str, MetricValue]:
     for name in (f"{what}{suffix}" for suffix in ARMS for what in ("delta_a", "delta_total")):
         rows = [[e.figures[name] for e in found] for found in everywhere if all(name in e.figures for e in found)]
         if rows and all(f"max_{name}" in record.metrics for record in records):
-            mean, low, high = min(trial_interval(row, models) for row in rows)
+            mean, low, high = trial_interval(min(rows, key=lambda row: trial_mean(row, models)), models)
             span = (low, high) if len(records) > 1 else (None, None)
             full = f"max_mean_{name}"
             extremes[full] = MetricValue(value=mean, low=span[0], high=span[1], definition=definition(full))

@@ -8,6 +8,7 @@ is split between models and draws.
 """
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -48,10 +49,16 @@ def seed_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float,
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, mean, mean
+    half = float(quantile(level, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+@lru_cache(maxsize=256)
+def quantile(level: float, freedom: int) -> float:
+    """Student's t between which and its negative lies this share; a board asks for a few of them very often."""
     from scipy.stats import t  # slow to import
 
-    half = float(t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
+    return float(t.ppf((1 + level) / 2, freedom))
 
 
 def trial_interval(
@@ -62,8 +69,18 @@ def trial_interval(
     Draws of one model share its training and so are no trials of their own; where there is one model, they are all
     there is, and the interval is over them.
     """
+    return seed_interval(of_models(values, models), level)
+
+
+def trial_mean(values: Sequence[float], models: Sequence[Hashable]) -> float:
+    """The mean alone."""
+    return float(np.mean(of_models(values, models)))
+
+
+def of_models(values: Sequence[float], models: Sequence[Hashable]) -> Sequence[float]:
+    """The mean of each model; of one model, its draws."""
     each = list(by_model(values, models).values())
-    return seed_interval([float(np.mean(own)) for own in each] if len(each) > 1 else values, level)
+    return [float(np.mean(own)) for own in each] if len(each) > 1 else values
 
 
 def by_model(values: Sequence[float], models: Sequence[Hashable]) -> dict[Hashable, list[float]]:

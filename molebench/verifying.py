@@ -1,12 +1,12 @@
 """Whether all that a store's records name is there, whole and unchanged. Everything is read, nothing is changed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from molebench import metrics
+from molebench import metrics, recomputed
 from molebench.errors import MolebenchError
 from molebench.progress import Progress, silent
 from molebench.record import ArmRecord, Record
@@ -46,7 +46,8 @@ def faults(path: Path, poisons: Path | None) -> Iterator[str]:
         return
     if not path.parent.name == record.key == key(record.cell):
         yield "its key is not that of its cell"
-    yield from arm_faults(path.parent, record)
+    counts = list(arm_faults(record, lambda arm: predictions(path.parent, arm)))
+    yield from counts or recomputed.wrong(record)
     yield from (f"{name}: no record names it" for name in strangers(path.parent, record))
     if (path.parent / ILLUSTRATION).is_file() and load_arrays(path.parent / ILLUSTRATION) is None:
         yield f"{ILLUSTRATION} is damaged; remove it"
@@ -54,19 +55,21 @@ def faults(path: Path, poisons: Path | None) -> Iterator[str]:
         yield f"its poison {record.poison.sha256[:12]} is missing or damaged"
 
 
-def arm_faults(folder: Path, record: Record) -> Iterator[str]:
+def arm_faults(record: Record, read: Callable[[ArmRecord], Arrays | None]) -> Iterator[str]:
     """What does not hold of predictions: files that are not those that are named, counts that are not theirs."""
-    read: dict[str, Arrays | None] = {}
+    files: dict[tuple[str, str], Arrays | None] = {}
     for name, row, arm in arms(record):
-        file = arm.predictions
-        if file not in read:
-            read[file] = predictions(folder / file, arm.predictions_sha256)
-            if read[file] is None:
-                yield f"{file} is missing or changed"
-        if (found := read[file]) is not None:
+        if len(arm.n) != len(record.data.classes):
+            yield f"{name[:80]} counts {len(arm.n)} classes, and there are {len(record.data.classes)}"
+        file = arm.predictions, arm.predictions_sha256
+        if file not in files:
+            files[file] = read(arm)
+            if files[file] is None:
+                yield f"{file[0][:80]} is missing or changed"
+        if (found := files[file]) is not None:
             predicted = found["predicted"] if row is None else found["predicted"][row]
             if not counted(arm, found["y"], predicted):
-                yield f"the counts of {name} are not those of {file}"
+                yield f"the counts of {name[:80]} are not those of {file[0][:80]}"
 
 
 def arms(record: Record) -> Iterator[tuple[str, int | None, ArmRecord]]:
@@ -76,19 +79,34 @@ def arms(record: Record) -> Iterator[tuple[str, int | None, ArmRecord]]:
         yield from ((f"update {i}, {name}", i, arm) for name, arm in update.arms.items())
 
 
-def predictions(path: Path, digest: str) -> Arrays | None:
-    """A file's arrays, where it is the one that a record names."""
-    if not path.is_file() or sha256(path) != digest:
+def predictions(folder: Path, arm: ArmRecord) -> Arrays | None:
+    """An arm's y and predicted, where its file is the one that the record names and lies in the record's folder."""
+    path = folder / arm.predictions
+    try:
+        if path.parent != folder or not path.is_file() or sha256(path) != arm.predictions_sha256:
+            return None
+    except OSError:  # a name that is too long for a file
         return None
     found = load_arrays(path)
-    return found[0] if found else None
+    if found is None or not {"y", "predicted"} <= found[0].keys():
+        return None
+    return {name: each.astype(np.int64) if each.dtype.kind in "iu" else each for name, each in found[0].items()}
 
 
 def counted(arm: ArmRecord, y: Array, predicted: Array) -> bool:
-    """Whether an arm's counts are those of its predictions."""
-    table = metrics.confusion(y.astype(np.int64), predicted.astype(np.int64), len(arm.n))
-    whole = not arm.confusion or table.tolist() == arm.confusion
-    return whole and table.sum(axis=1).tolist() == arm.n and table.diagonal().tolist() == arm.correct
+    """Whether an arm's counts are those of its predictions, which are classes."""
+    k = len(arm.n)
+    if y.ndim != 1 or y.shape != predicted.shape or not all(is_class(labels, k) for labels in (y, predicted)):
+        return False
+    right = np.bincount(y[predicted == y], minlength=k)
+    counts = np.bincount(y, minlength=k).tolist() == arm.n and right.tolist() == arm.correct
+    square = [len(row) for row in arm.confusion] == [k] * k  # the file holds as many numbers as the table will
+    return counts and (not arm.confusion or (square and metrics.confusion(y, predicted, k).tolist() == arm.confusion))
+
+
+def is_class(labels: Array, k: int) -> bool:
+    """Whether labels are whole numbers of 0..k-1."""
+    return labels.dtype.kind == "i" and len(labels) > 0 and bool(((labels >= 0) & (labels < k)).all())
 
 
 def is_poison(path: Path, digest: str) -> bool:

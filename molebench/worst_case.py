@@ -3,41 +3,56 @@
     score(defense) = min over attacks of the mean over seeds of Delta(poisoned and defended; clean and undefended)
 
 in points of accuracy, so a loss is negative and 0 is perfect. Delta is of all test items for active learners, of the
-attacked classes (mean over pairs) where moles are recruited. A defense that has not met every attack that others of the
-same victim, data and profile have met is incomplete: attacks left out can only make a minimum better.
+attacked classes (mean over pairs) where moles are recruited. A defense that has not met every attack of the suite is
+incomplete: attacks left out can only make a minimum better. The suite is what the victim without a defense has met in
+the same setting on `SEEDS` seeds, or at all where no attack has so many yet, or else what any defense has met: nobody's
+own attack, and none that is still young, makes others incomplete.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from molebench.labels import label, labels
+from molebench.ranking import SEEDS
 from molebench.record import MetricValue, Record
-from molebench.report import departures, interval, number, over_seeds, rendered
+from molebench.report import interval, number, over_seeds, rendered
 from molebench.stages import key
 
 FIGURES = {"active": ("delta_total",), "offline": ("mean_delta_a", "delta_a"), "continual": ("mean_delta_a",)}
+NONE = "none"
 HEAD = ("victim", "dataset", "profile", "defense", "score", "worst attack", "attacks", "seeds", "clean_cost", "remarks")
 
 
 @dataclass(frozen=True)
 class Met:
-    """What one attack did to one defense: the figure over seeds, how many, and whether all of them count."""
+    """What one attack did to one defense. figure: over seeds, of the metric `name`. records: one a seed."""
 
     attack: str
+    name: str
     figure: MetricValue
     cost: MetricValue | None
-    seeds: int
-    rankable: bool
+    records: tuple[Record, ...]
+
+    @property
+    def seeds(self) -> int:
+        """How many there are."""
+        return len(self.records)
+
+    @property
+    def rankable(self) -> bool:
+        """Whether all of them count."""
+        return all(record.rankable for record in self.records)
 
 
 @dataclass(frozen=True)
 class Score:
-    """One defense in one setting. met: by attack. missing: attacks that others have met."""
+    """One defense in one setting. met: by attack. missing: attacks of the suite that are not among them."""
 
     setting: tuple[str, str, str]  # victim, dataset, profile
     defense: str
     met: tuple[Met, ...]
     missing: tuple[str, ...]
+    suite: tuple[str, ...]
 
     @property
     def worst(self) -> Met:
@@ -52,26 +67,48 @@ class Score:
 
 def scores(records: Iterable[Record]) -> list[Score]:
     """A score for each defense of each setting, and for no defense; best first within a setting."""
-    settings: dict[str, dict[str, dict[str, list[Record]]]] = {}
+    settings: dict[str, list[Record]] = {}
     for record in records:
-        if record.cell["attack"]["name"] != "none":
-            defenses = settings.setdefault(setting_of(record), {})
-            defenses.setdefault(named(record, "defenses"), {}).setdefault(named(record, "attack"), []).append(record)
-    return [score for defenses in settings.values() for score in ranked(defenses)]
+        if record.cell["attack"]["name"] != NONE:
+            settings.setdefault(setting_of(record), []).append(record)
+    cells = [group[0].cell for group in settings.values()]
+    victims, datasets = (labels(cell[role] for cell in cells) for role in ("victim", "dataset"))
+    found = []
+    for group in settings.values():
+        cell = group[0].cell
+        setting = (label(cell["victim"], victims), label(cell["dataset"], datasets), str(cell["profile"]))
+        found += ranked(setting, met_by(group))
+    return found
 
 
-def ranked(defenses: dict[str, dict[str, list[Record]]]) -> list[Score]:
+def met_by(records: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:
+    """The records of one setting by defense and attack, named so that they can be told from their like."""
+    attacks = labels(record.cell["attack"] for record in records)
+    defenses = labels(part for record in records for part in record.cell["defenses"])
+    found: dict[str, dict[str, list[Record]]] = {}
+    for record in records:
+        name = " + ".join(label(part, defenses) for part in record.cell["defenses"]) or NONE
+        found.setdefault(name, {}).setdefault(label(record.cell["attack"], attacks), []).append(record)
+    return found
+
+
+def ranked(setting: tuple[str, str, str], defenses: Mapping[str, Mapping[str, list[Record]]]) -> list[Score]:
     """The scores of one setting."""
-    every = sorted({attack for met in defenses.values() for attack in met})
+    suite = suite_of(defenses)
     found = []
     for defense, attacks in defenses.items():
-        met = tuple(m for attack, group in attacks.items() if (m := judged(attack, group, defense != "none")))
+        met = tuple(m for attack, group in attacks.items() if (m := judged(attack, group, defense != NONE)))
         if met:
-            missing = tuple(a for a in every if a not in {m.attack for m in met})
-            first = next(iter(attacks.values()))[0]
-            setting = (named(first, "victim"), named(first, "dataset"), str(first.cell["profile"]))
-            found.append(Score(setting, defense, met, missing))
+            missing = tuple(a for a in suite if a not in {m.attack for m in met})
+            found.append(Score(setting, defense, met, missing, tuple(suite)))
     return sorted(found, key=lambda score: -score.worst.figure.value)
+
+
+def suite_of(defenses: Mapping[str, Mapping[str, Sequence[Record]]]) -> list[str]:
+    """The attacks that every defense of a setting has to meet."""
+    base = defenses.get(NONE, {})
+    old = [attack for attack, group in base.items() if len(group) >= SEEDS]
+    return sorted(old or base or {attack for met in defenses.values() for attack in met})
 
 
 def judged(attack: str, group: Sequence[Record], defended: bool) -> Met | None:
@@ -81,20 +118,12 @@ def judged(attack: str, group: Sequence[Record], defended: bool) -> Met | None:
     name = next((n for f in FIGURES[group[0].scenario] if (n := f"{f}{suffix}") in figures), None)
     if name is None:
         return None
-    return Met(attack, figures[name], figures.get("clean_cost"), len(group), all(r.rankable for r in group))
+    return Met(attack, name, figures[name], figures.get("clean_cost"), tuple(group))
 
 
 def setting_of(record: Record) -> str:
     """What must be alike for two defenses to be compared: all but attack, scorer, defenses and seed."""
     return key({k: v for k, v in record.cell.items() if k not in ("attack", "scorer", "defenses", "seed")})
-
-
-def named(record: Record, role: str) -> str:
-    """The attack or the defenses of a record, with those parameters that are not as usual."""
-    parts: Any = record.cell[role]
-    names = [part["name"] for part in parts] if role == "defenses" else [parts["name"]]
-    own = [word for word in departures(record.cell).split() if word.partition(".")[0] in (*names, role)]
-    return " ".join(["+".join(names) or "none", *own])
 
 
 def table(records: Iterable[Record], form: str) -> str:

@@ -16,7 +16,9 @@ import pytest
 from molebench import registry
 from molebench.nets import FrozenExtractor
 from molebench.workspace import Workspace
+from tests.chromium import browser
 
+__all__ = ["browser"]  # a fixture: one browser for all tests of a process
 ROOT = Path(__file__).parents[1]
 
 

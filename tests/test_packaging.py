@@ -57,7 +57,10 @@ def test_the_wheel_carries_every_plug_in_and_its_data(wheel: Path) -> None:
         for file in (ROOT / kind).iterdir():
             if file.suffix in (".py", ".yaml", ".npz", ".txt"):
                 assert f"molebench/{kind}/{file.name}" in inside
-    assert {f"molebench/leaderboard/{f}" for f in ("build.py", "templates/index.html.j2", "static/style.css")} <= inside
+    assert {
+        f"molebench/leaderboard/{f}"
+        for f in ("build.py", "templates/index.html.j2", "static/style.css", "vendor/vega.min.js", "charts/forest.py")
+    } <= inside
 
 
 def test_a_smoke_sweep_runs_from_the_wheel_in_another_directory(

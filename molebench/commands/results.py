@@ -1,12 +1,16 @@
 """What the records say: `report`."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from molebench.commands.shared import OtherProfile, Plugins, StoreDir, opened, plain_errors
 from molebench.errors import MolebenchError
+
+if TYPE_CHECKING:
+    from molebench.workspace import Workspace
 
 
 @plain_errors
@@ -16,6 +20,11 @@ def report(
     worst: Annotated[
         bool, typer.Option("--worst", help="One line a defense: the attack that hurts it most, over seeds.")
     ] = False,
+    charts: Annotated[
+        Path | None,
+        typer.Option("--charts", help="Draw the charts of the records into this folder.", show_default=False),
+    ] = None,
+    picture: Annotated[str, typer.Option("--picture", help="Of --charts: svg, png or pdf.")] = "svg",
     profile: OtherProfile = None,
     plugin: Plugins = None,
     store: StoreDir = None,
@@ -23,6 +32,7 @@ def report(
     """A table of the records in the store: one row a cell, averaged over its seeds.
 
     A sweep that holds published numbers gets a line for each of them, measured beside published, with a verdict.
+    With --charts, no table but the charts of the board, for papers; their names are printed.
     """
     from molebench import planning
     from molebench import report as tables
@@ -30,6 +40,9 @@ def report(
     from molebench.sweep_file import load_sweep
 
     workspace = opened(store)
+    if charts:
+        draw(charts, picture, workspace, file, profile)
+        return
     if file and not worst and (published := (swept := load_sweep(file, profile)).published):
         from molebench import beside
 
@@ -58,3 +71,24 @@ def report(
         groups = tables.grouped(records)
         parts += models_table(records, form) + (pairs_table(groups[0], form) if len(groups) == 1 else [])
     typer.echo("\n\n".join(parts))
+
+
+def draw(folder: Path, form: str, workspace: "Workspace", file: Path | None, profile: str | None) -> None:
+    """Draws the charts of a store, or of a sweep's cells."""
+    from molebench import planning
+    from molebench.leaderboard.charted import every, ready, written
+    from molebench.leaderboard.loading import load
+    from molebench.leaderboard.placing import standings
+
+    ready(folder, form)
+    loaded = load(workspace.store)
+    if file:
+        swept = {cell.key for cell in planning.planned(file, workspace, profile).cells}
+        loaded = replace(loaded, records=[record for record in loaded.records if record.key in swept])
+    found = every(loaded.records, loaded.folders, standings(loaded, own=True))
+    if not found:
+        raise MolebenchError(
+            f"nothing to draw: no record below {workspace.store} is of an attack or of several tasks; make one with "
+            "molebench run, or name another --store"
+        )
+    typer.echo("\n".join(str(path) for path in written(found, folder, form)))

@@ -1,4 +1,4 @@
-"""Looking after a store: `store verify`, `store gc`, `store index`."""
+"""Looking after a store: `store verify`, `store attest`, `store gc`, `store index`."""
 
 from collections import Counter
 from typing import Annotated
@@ -19,6 +19,9 @@ OlderThan = Annotated[
     float | None,
     typer.Option(min=0, help="With --cache: also remove stages not used for so many days.", show_default="kept"),
 ]
+Keys = Annotated[list[str] | None, typer.Argument(help="Records, by the beginning of their keys.", show_default="all")]
+By = Annotated[str, typer.Option("--by", help="Who ran them, or ran them again.")]
+Reproduced = Annotated[str, typer.Option("--tier", help="How far: local-trusted, reproduced-tiny, reproduced.")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Read every record again.")]
 
 app = typer.Typer(help="Look after a store: check it, remove what is left over.", no_args_is_help=True)
@@ -43,6 +46,21 @@ def verify(store: StoreDir = None) -> None:
         typer.echo(f"molebench: {faults} {noun}; move such a cell's folder away, then run the cell again", err=True)
         raise typer.Exit(4)
     typer.echo(f"all that the records below {workspace.store} name is there, whole and unchanged")
+
+
+@app.command()
+@plain_errors
+def attest(by: By, keys: Keys = None, tier: Reproduced = "reproduced", store: StoreDir = None) -> None:
+    """Say of records who has run them, in attested.json beside them: what the board ranks, for no record vouches for
+    itself."""
+    from molebench.attesting import attest as say_so
+    from molebench.attesting import chosen
+    from molebench.store import load_records
+
+    workspace = opened(store)
+    records = chosen(load_records(workspace.store), keys or [])
+    made = say_so(workspace.store, records, tier, by)
+    typer.echo(f"{made} {'record' if made == 1 else 'records'} {tier} by {by}: {workspace.store / 'attested.json'}")
 
 
 @app.command()

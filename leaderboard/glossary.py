@@ -1,0 +1,37 @@
+"""Every metric with its meaning, as the code that computes it says it."""
+
+from collections.abc import Iterator
+
+from molebench.leaderboard.site import Page, Site
+from molebench.leaderboard.tables import Cell, Column, Row, Table, whole
+from molebench.metrics import DEFINITIONS, SUFFIXES, definition
+from molebench.report import FIRST
+
+COLUMNS = (
+    Column("name", "metric"),
+    Column("meaning", "meaning", wide=True),
+    Column("records", "records that hold it", numeric=True),
+)
+
+
+def glossary(site: Site) -> Iterator[Page]:
+    """metrics.html."""
+    names = known(site)
+    counts = {name: sum(name in record.metrics for record in site.records) for name in names}
+    rows = tuple(Row(name, (Cell(name), Cell(definition(name)), whole(counts[name]))) for name in names)
+    table = Table("metrics", f"{len(names)} metrics", COLUMNS, rows, enhanced=False, anchored=True)
+    yield Page("metrics.html", "metrics.html.j2", "Metrics", {"table": table, "suffixes": SUFFIXES})
+
+
+def known(site: Site) -> list[str]:
+    """Those that the code defines, those with suffixes that a table shows, and what else the records hold of them."""
+    held = sorted({name for record in site.records for name in record.metrics if means(name)})
+    return list(dict.fromkeys([*FIRST, *DEFINITIONS, *held]))
+
+
+def means(name: str) -> bool:
+    """Whether the code knows a metric."""
+    try:
+        return bool(definition(name))
+    except KeyError:
+        return False

@@ -1,0 +1,113 @@
+"""The records of a store on their way to a board: read, checked, and scored item by item.
+
+A record is refused, by name, where it is not what its seal, key and predictions say: above all where a metric does not
+follow from its predictions. One bad record stops the board, since a board without it would say that all is well.
+
+Checking is most of the work of a build, so several processes share it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from molebench.attesting import attestations
+from molebench.contributions import Contributions, contributions
+from molebench.errors import MolebenchError, first_line
+from molebench.leaderboard.many import across
+from molebench.leaderboard.rows import consistent
+from molebench.progress import Progress, silent
+from molebench.recomputed import wrong
+from molebench.record import ArmRecord, Record
+from molebench.stages import Arrays
+from molebench.store import RECORD, read_record
+from molebench.verifying import arm_faults, predictions
+
+ALONE = 200  # records up to which starting other processes takes longer than it saves
+CHUNK = 32
+FEW = 3  # records that an error names
+MISPLACED = "stands under a key, group or seed that is not its cell's; move it away"
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A store's records in order of their keys; by key, their folders, what their test items contribute, and how far
+    somebody else has checked them, where somebody has."""
+
+    records: list[Record] = field(default_factory=list)
+    folders: dict[str, Path] = field(default_factory=dict)
+    contributions: dict[str, Contributions] = field(default_factory=dict)
+    tiers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """One record, or why it is refused."""
+
+    folder: Path
+    record: Record | None
+    contributions: Contributions | None
+    fault: str
+
+
+def load(store: Path, progress: Progress = silent) -> Loaded:
+    """Every record below a store; MolebenchError naming each that does not hold (the first few)."""
+    paths = sorted((store / "cells").glob(f"*/{RECORD}"))
+    with progress("checking records", len(paths)) as advance:
+        found = []
+        for one in across(check, paths, ALONE, CHUNK):
+            found.append(one)
+            advance(1)
+    refuse(found)
+    said = attestations(store)
+    whole = [(one.folder, one.record, one.contributions) for one in found if one.record]
+    return Loaded(
+        records=[record for _, record, _ in whole],
+        folders={record.key: folder for folder, record, _ in whole},
+        contributions={record.key: each for _, record, each in whole if each},
+        tiers={r.key: said[r.record_sha256].tier for _, r, _ in whole if r.record_sha256 in said},
+    )
+
+
+def check(path: Path) -> Checked:
+    """One record."""
+    folder = path.parent
+    try:
+        record = read_record(path)
+    except MolebenchError as error:
+        return Checked(folder, None, None, str(error))
+    if folder.name != record.key or not consistent(record):
+        return Checked(folder, None, None, f"record {folder.name[:12]!r} {MISPLACED}")
+    files = Files(folder)
+    try:
+        faults = [*arm_faults(record, files.read)] or [*wrong(record)]
+        found = None if faults else contributions(record, files.read_whole)
+    except (KeyError, ValueError, IndexError, TypeError) as error:  # arms, classes or pairs that name what is not there
+        faults, found = [f"its parts do not fit together ({type(error).__name__}: {first_line(error)})"], None
+    return Checked(folder, record, found, f"record {record.key[:12]}: {'; '.join(faults[:3])}" if faults else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """A cell's files of predictions, each read once."""
+
+    folder: Path
+    known: dict[tuple[str, str], Arrays | None] = field(default_factory=dict)
+
+    def read(self, arm: ArmRecord) -> Arrays | None:
+        """None where the file is not what the record names."""
+        name = arm.predictions, arm.predictions_sha256
+        if name not in self.known:
+            self.known[name] = predictions(self.folder, arm)
+        return self.known[name]
+
+    def read_whole(self, arm: ArmRecord) -> Arrays:
+        """The same of files that are known to be whole."""
+        return self.read(arm) or {}
+
+
+def refuse(found: Iterable[Checked]) -> None:
+    """One line for all that is wrong."""
+    faults = [one.fault for one in found if one.fault]
+    if faults:
+        more = f" (and {len(faults) - FEW} records more)" if len(faults) > FEW else ""
+        raise MolebenchError(f"{'; '.join(faults[:FEW])}{more}; molebench store verify says all: move such cells away")

@@ -1,0 +1,33 @@
+"""The same function on many things, shared among processes where there are enough of them."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_all_start_methods, get_context
+from typing import TypeVar
+
+from molebench.errors import MolebenchError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def across(function: Callable[[T], R], things: Sequence[T], alone: int, chunk: int = 1) -> Iterator[R]:
+    """What a function gives for each, in order. alone: so many are done sooner here than elsewhere.
+
+    The processes begin anew and are no forks of this one, which may have threads.
+    """
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if len(things) <= alone or workers == 1:
+        yield from map(function, things)
+        return
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    try:
+        with ProcessPoolExecutor(workers, get_context(method)) as pool:
+            yield from pool.map(function, things, chunksize=chunk)
+    except BrokenProcessPool as error:
+        raise MolebenchError(
+            "a helper process died while the board was made; is there memory left, and does a script that calls it "
+            "keep its calls below if __name__ == '__main__'?"
+        ) from error

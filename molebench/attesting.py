@@ -1,0 +1,78 @@
+"""Who has run which records again: kept beside a store's records, for a record cannot vouch for itself.
+
+    <store>/attested.json      {"schema": "molebench.attested/1", "records": {record_sha256: {"tier": ..., "by": ...}}}
+
+A record is named by its seal: whatever changes in it ends what is said of it. In the project's own store only those who
+may merge can change the file; a submission that touches it is refused.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from molebench.errors import MolebenchError, first_line
+from molebench.record import Record
+from molebench.workspace import writing
+
+FILE = "attested.json"
+SCHEMA = "molebench.attested/1"
+Tier = Literal["local-trusted", "reproduced-tiny", "reproduced"]
+
+
+class Attestation(BaseModel):
+    """How far somebody has checked a record, and who."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tier: Tier
+    by: str = Field(min_length=1, max_length=100)
+
+
+class Attested(BaseModel):
+    """The file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_: Literal["molebench.attested/1"] = Field(alias="schema")
+    records: dict[str, Attestation]
+
+
+def attestations(store: Path) -> Mapping[str, Attestation]:
+    """By record_sha256; nothing where there is no file."""
+    path = store / FILE
+    if not path.exists():
+        return {}
+    try:
+        return Attested.model_validate_json(path.read_bytes()).records
+    except (OSError, ValidationError) as error:
+        raise MolebenchError(f"{path} does not say who has checked which record: {first_line(error)}") from error
+
+
+def chosen(records: Sequence[Record], beginnings: Sequence[str]) -> list[Record]:
+    """The records whose keys begin so, or all; MolebenchError for a beginning that is not one record's alone."""
+    if not beginnings:
+        return list(records)
+    found = [[r for r in records if r.key.startswith(each)] for each in beginnings]
+    for each, some in zip(beginnings, found, strict=True):
+        if len(some) != 1:
+            raise MolebenchError(
+                f"{len(some)} records have a key that begins with {each!r}; molebench report names them"
+            )
+    return [one for some in found for one in some]
+
+
+def attest(store: Path, records: Sequence[Record], tier: str, by: str) -> int:
+    """Adds what somebody says of records; returns of how many."""
+    try:
+        one = Attestation.model_validate({"tier": tier, "by": by})
+    except ValidationError as error:
+        wrong = "--by" if error.errors()[0]["loc"] == ("by",) else "--tier"
+        raise MolebenchError(f"{wrong}: {error.errors()[0]['msg'].lower()}") from error
+    said = {**attestations(store), **{r.record_sha256: one for r in records}}
+    plain = {"schema": SCHEMA, "records": {k: said[k].model_dump() for k in sorted(said)}}
+    with writing(store / FILE) as temporary:
+        temporary.write_text(json.dumps(plain, indent=0) + "\n", "utf-8", newline="\n")
+    return len(records)
