@@ -257,11 +257,21 @@ def test_an_address_of_no_machine_here_and_a_store_without_records_are_one_line(
 def test_ctrl_c_ends_it_quietly_and_leaves_nothing(mine: Workspace) -> None:
     command = [sys.executable, "-m", "molebench", "leaderboard", "serve", "--port", "0", "--no-open"]
     env = {**folders(mine), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    ) as process:
         assert process.stdout
         line = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=SOON)
+        try:
+            out, err = process.communicate(timeout=SOON)
+        finally:
+            process.kill()  # one that does not end must not hold the tests up
     assert re.fullmatch(r"1 record: http://127\.0\.0\.1:\d+/ \(Ctrl-C ends it\)\n", line), err
     assert (process.returncode, out, err) == (0, "", "")
     assert list(mine.cache.iterdir()) == []

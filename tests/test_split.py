@@ -13,7 +13,7 @@ from molebench.cards import victim
 from molebench.conformance import ask, named
 from molebench.errors import MolebenchError
 from molebench.grid import Cell, resolve
-from molebench.leaderboard.rows import board
+from molebench.leaderboard.rows import rows
 from molebench.not_run import available, is_here
 from molebench.published import PublishedRow
 from molebench.questions.bench import Bench, Subject
@@ -215,10 +215,8 @@ def test_its_changed_parameters_are_told(record: Record) -> None:
 
 def test_a_report_and_the_board_name_it(record: Record, bare: Workspace) -> None:
     assert "| split:photo_patches |" in typed(bare, "report").stdout
-    (row,) = board([record]).rows
+    (row,) = rows([record])
     assert row.names["dataset"] == "split:photo_patches"
-    assert typed(bare, "leaderboard", "build", "--out", str(bare.store / "site")).returncode == 0
-    assert "<td>split:photo_patches</td>" in (bare.store / "site" / "index.html").read_text("utf-8")
 
 
 # Beside published numbers
