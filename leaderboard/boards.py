@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from molebench.leaderboard.figures import figures
 from molebench.leaderboard.naming import file_safe, slug
 from molebench.leaderboard.site import Page, Site, board_page, row_page, subject_page
 from molebench.leaderboard.standings import Entry, Interval, Met, Standings
@@ -16,7 +15,7 @@ FIRST = (
     Column("score", "score", numeric=True, help="method.html#score"),
     Column("worst", "worst attack", wide=True),
 )
-LAST = (
+MORE = (
     Column("cost", "cost", numeric=True, help="metrics.html#clean_cost"),
     Column("seeds", "seeds", numeric=True),
     Column("state", "state", help="method.html#states"),
@@ -38,7 +37,7 @@ def boards(site: Site) -> Iterator[Page]:
     """The page of each scenario that has records."""
     for scenario in site.scenarios:
         sections = [section(standings) for standings in site.board(scenario)]
-        context = {"sections": sections, "charts": figures(site.charts_of(f"scenario {scenario}"))}
+        context = {"sections": sections, "charts": site.figures_of(f"scenario {scenario}")}
         tables = tuple(each.table for each in sections)
         yield Page(board_page(scenario), "board.html.j2", f"Board: {scenario}", context, tables=tables)
 
@@ -67,7 +66,7 @@ def table(standings: Standings) -> Table:
     return Table(
         slug=f"board-{slug(standings.setting.scenario)}-{file_safe(standings.setting.name)}",
         caption=f"{standings.setting.scenario}: {title(standings)}",
-        columns=(*FIRST, *map(met_by, standings.attacks), *LAST),
+        columns=(*FIRST, *MORE, *map(met_by, standings.attacks)),
         rows=tuple(row(entry, standings.attacks) for entry in standings.entries),
         files=True,
     )
@@ -84,7 +83,7 @@ def row(entry: Entry, attacks: Sequence[str]) -> Row:
     met = {each.attack: each for each in entry.met}
     first = (defense(entry), place(entry), group(entry), measured(entry.score, worst_page(entry)), Cell(entry.worst))
     last = (measured(entry.cost, worst_page(entry)), whole(entry.seeds), Cell(entry.state), Cell(entry.why))
-    return Row(slug(entry.defense), (*first, *(suffered(met.get(attack)) for attack in attacks), *last))
+    return Row(slug(entry.defense), (*first, *last, *(suffered(met.get(attack)) for attack in attacks)))
 
 
 def place(entry: Entry) -> Cell:

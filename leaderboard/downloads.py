@@ -1,13 +1,14 @@
 """What can be taken away: records as JSON, tables as CSV and LaTeX, references as BibTeX, and what pages need."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
 from molebench.describing import OURS
 from molebench.leaderboard.cells import shards
 from molebench.leaderboard.charts.chart import Chart
-from molebench.leaderboard.many import across
+from molebench.leaderboard.many import begun
 from molebench.leaderboard.naming import file_safe, slug
 from molebench.leaderboard.plugins import KINDS
 from molebench.leaderboard.rows import Row
@@ -30,7 +31,6 @@ def downloads(site: Site) -> Iterator[File]:
     yield text("data/records.csv", records_csv(site))
     yield from boards(site)
     yield from references(site)
-    yield from charts(site)
     for record in site.records:
         yield File(f"data/{record.key}.json", as_it_is(site, record))
 
@@ -125,9 +125,14 @@ def bib(path: str, entries: Iterable[str]) -> File:
 # Charts
 
 
-def charts(site: Site) -> Iterator[File]:
+def painting(site: Site) -> AbstractContextManager[Iterator[dict[str, bytes]]]:
+    """The pictures of its charts, in order, made while something else is."""
+    return begun(painted, site.charts, ALONE)
+
+
+def charts(site: Site, pictures: Iterable[dict[str, bytes]]) -> Iterator[File]:
     """Each chart as pictures and as numbers."""
-    for chart, drawn in zip(site.charts, across(painted, site.charts, ALONE), strict=True):
+    for chart, drawn in zip(site.charts, pictures, strict=True):
         yield from (File(f"charts/{file_safe(chart.name)}.{form}", content) for form, content in drawn.items())
         yield text(f"charts/{file_safe(chart.name)}.csv", csv_text(chart.columns, chart.rows))
 

@@ -1,6 +1,5 @@
 """Charts as pages hold them: the picture, the specification with its data, and the numbers as a table."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from molebench.leaderboard.tables import Cell, Column, Row, Table
 MOST = 100  # rows of numbers on a page; the CSV file has all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Figure:
     """A chart on a page. name: of its files."""
 
@@ -20,11 +19,6 @@ class Figure:
     caption: str
     spec: dict[str, Any]
     table: Table
-
-
-def figures(charts: Iterable[Chart]) -> list[Figure]:
-    """The charts of a page."""
-    return [figure(chart) for chart in charts]
 
 
 def figure(chart: Chart) -> Figure:

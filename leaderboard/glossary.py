@@ -1,6 +1,7 @@
 """Every metric with its meaning, as the code that computes it says it."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from molebench.leaderboard.site import Page, Site
 from molebench.leaderboard.tables import Cell, Column, Row, Table, whole
@@ -16,16 +17,16 @@ COLUMNS = (
 
 def glossary(site: Site) -> Iterator[Page]:
     """metrics.html."""
-    names = known(site)
-    counts = {name: sum(name in record.metrics for record in site.records) for name in names}
+    counts = Counter(name for record in site.records for name in record.metrics)
+    names = known(counts)
     rows = tuple(Row(name, (Cell(name), Cell(definition(name)), whole(counts[name]))) for name in names)
     table = Table("metrics", f"{len(names)} metrics", COLUMNS, rows, enhanced=False, anchored=True)
     yield Page("metrics.html", "metrics.html.j2", "Metrics", {"table": table, "suffixes": SUFFIXES})
 
 
-def known(site: Site) -> list[str]:
+def known(counts: Iterable[str]) -> list[str]:
     """Those that the code defines, those with suffixes that a table shows, and what else the records hold of them."""
-    held = sorted({name for record in site.records for name in record.metrics if means(name)})
+    held = sorted(name for name in counts if means(name))
     return list(dict.fromkeys([*FIRST, *DEFINITIONS, *held]))
 
 

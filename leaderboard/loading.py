@@ -6,9 +6,10 @@ follow from its predictions. One bad record stops the board, since a board witho
 Checking is most of the work of a build, so several processes share it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from molebench.attesting import attestations
 from molebench.contributions import Contributions, contributions
@@ -25,6 +26,7 @@ from molebench.verifying import arm_faults, predictions
 ALONE = 200  # records up to which starting other processes takes longer than it saves
 CHUNK = 32
 FEW = 3  # records that an error names
+ALIKE = ("components", "data", "weights", "environment", "code", "threat_model")  # of most records of a store
 MISPLACED = "stands under a key, group or seed that is not its cell's; move it away"
 
 
@@ -54,9 +56,9 @@ def load(store: Path, progress: Progress = silent) -> Loaded:
     paths = sorted((store / "cells").glob(f"*/{RECORD}"))
     with progress("checking records", len(paths)) as advance:
         found = []
-        for one in across(check, paths, ALONE, CHUNK):
-            found.append(one)
-            advance(1)
+        for some in across(checked, [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)], ALONE // CHUNK):
+            found += some
+            advance(len(some))
     refuse(found)
     said = attestations(store)
     whole = [(one.folder, one.record, one.contributions) for one in found if one.record]
@@ -66,6 +68,25 @@ def load(store: Path, progress: Progress = silent) -> Loaded:
         contributions={record.key: each for _, record, each in whole if each},
         tiers={r.key: said[r.record_sha256].tier for _, r, _ in whole if r.record_sha256 in said},
     )
+
+
+def checked(paths: Sequence[Path]) -> list[Checked]:
+    """Some records, light enough for thousands of them."""
+    known: dict[str, Any] = {}
+    found = [check(path) for path in paths]
+    return [replace(one, record=light(one.record, known)) if one.record else one for one in found]
+
+
+def light(record: Record, known: dict[str, Any]) -> Record:
+    """The same for all that pages show: without confusions, and what is alike in several records is in memory once."""
+    alike = {name: known.setdefault(repr(value := getattr(record, name)), value) for name in ALIKE}
+    updates = [update.model_copy(update={"arms": counted(update.arms)}) for update in record.updates]
+    return record.model_copy(update={**alike, "arms": counted(record.arms), "updates": updates})
+
+
+def counted(arms: Mapping[str, ArmRecord]) -> dict[str, ArmRecord]:
+    """Arms without what was taken for what."""
+    return {name: arm.model_copy(update={"confusion": []}) for name, arm in arms.items()}
 
 
 def check(path: Path) -> Checked:

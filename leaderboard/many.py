@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_all_start_methods, get_context
 from typing import TypeVar
 
@@ -14,18 +15,28 @@ R = TypeVar("R")
 
 
 def across(function: Callable[[T], R], things: Sequence[T], alone: int, chunk: int = 1) -> Iterator[R]:
-    """What a function gives for each, in order. alone: so many are done sooner here than elsewhere.
+    """What a function gives for each, in order. alone: so many are done sooner here than elsewhere."""
+    with begun(function, things, alone, chunk) as found:
+        yield from found
+
+
+@contextmanager
+def begun(function: Callable[[T], R], things: Sequence[T], alone: int, chunk: int = 1) -> Iterator[Iterator[R]]:
+    """The same, worked on by others while the block does something else; what is not begun at its end is dropped.
 
     The processes begin anew and are no forks of this one, which may have threads.
     """
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if len(things) <= alone or workers == 1:
-        yield from map(function, things)
+        yield map(function, things)
         return
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
     try:
         with ProcessPoolExecutor(workers, get_context(method)) as pool:
-            yield from pool.map(function, things, chunksize=chunk)
+            try:
+                yield pool.map(function, things, chunksize=chunk)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
     except BrokenProcessPool as error:
         raise MolebenchError(
             "a helper process died while the board was made; is there memory left, and does a script that calls it "

@@ -8,7 +8,7 @@ import hashlib
 import re
 
 LONGEST = 300  # letters of a text that a page shows
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 PLAIN = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
 SOURCES = {
@@ -27,6 +27,8 @@ def slug(name: str) -> str:
 
 def readable(text: str) -> str:
     """The text, cut where it is very long; letters that cannot be seen or turn the writing around are named."""
+    if len(text) <= LONGEST and text.isascii() and text.isprintable():
+        return text  # nearly all that there is
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}… (cut: {len(text)} letters)"
     if CONTROL.search(text):

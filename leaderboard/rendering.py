@@ -1,16 +1,18 @@
 """Pages to HTML: one environment for all of them, everything escaped, everything that is not known an error."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from molebench.leaderboard.charted import MOST
 from molebench.leaderboard.naming import paper_links, readable, slug
 from molebench.leaderboard.site import SUBJECTS, File, Page, Site, board_page, cell_page, subject_page
 from molebench.leaderboard.tables import script_json
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 FURTHER = {
@@ -39,10 +41,16 @@ def environment() -> "Environment":
         auto_reload=False,
         cache_size=-1,
     )
-    made.globals.update(
-        cell_page=cell_page, subject_page=subject_page, board_page=board_page, slug=slug, paper_links=paper_links
-    )
+    made.globals.update(once=once, cell_page=cell_page, subject_page=subject_page, board_page=board_page)
+    made.globals.update(slug=slug, paper_links=paper_links, most_charts=MOST)
     made.filters["script_json"] = inert
+    return made
+
+
+@lru_cache(maxsize=256)
+def once(macro: str, *given: Any) -> "Markup":
+    """What a macro makes of this, kept for the next page that wants the same: a chart stands on many."""
+    made: Markup = getattr(environment().get_template("macros.html.j2").module, macro)(*given)
     return made
 
 
@@ -58,11 +66,11 @@ def inert(value: Any) -> Any:
     return Markup(script_json(value))  # noqa: S704 - no letter that HTML reads is left in it
 
 
-def navigation(site: Site) -> list[tuple[str, str]]:
+def navigation(site: Site) -> tuple[tuple[str, str], ...]:
     """The pages that every page leads to: address and text."""
     boards = [(board_page(scenario), f"Board: {scenario}") for scenario in site.scenarios]
     lists = [(f"{kinds}.html", kinds.capitalize()) for kinds in SUBJECTS.values()]
-    return [("index.html", "Overview"), *boards, *lists, *FURTHER.items()]
+    return ("index.html", "Overview"), *boards, *lists, *FURTHER.items()
 
 
 def rendered(page: Page, links: Sequence[tuple[str, str]]) -> File:

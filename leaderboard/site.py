@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from molebench.leaderboard.charts.chart import Chart
+from molebench.leaderboard.figures import Figure, figure
 from molebench.leaderboard.naming import slug
 from molebench.leaderboard.plugins import KINDS, Card, card, installed
 from molebench.leaderboard.rows import SHOWN, Row, rows
@@ -130,9 +131,14 @@ class Site:
         """How far somebody else has checked a record, which cannot say that of itself."""
         return self.tiers.get(key, "claimed")
 
-    def charts_of(self, subject: str) -> list[Chart]:
+    @cached_property
+    def drawn(self) -> list[tuple[Chart, Figure]]:
+        """Each chart as pages hold it."""
+        return [(chart, figure(chart)) for chart in self.charts]
+
+    def figures_of(self, subject: str) -> list[Figure]:
         """The charts that stand on a subject's page, such as 'attack feature_collision'."""
-        return [chart for chart in self.charts if subject in chart.subjects]
+        return [figure for chart, figure in self.drawn if subject in chart.subjects]
 
 
 def cell_page(key: str) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from molebench.leaderboard.cells import columns_of, line
-from molebench.leaderboard.figures import figures
 from molebench.leaderboard.naming import slug
 from molebench.leaderboard.plugins import KINDS, Card, paragraphs
 from molebench.leaderboard.rows import Row, parts
@@ -62,7 +61,7 @@ def page(site: Site, kind: str, name: str, rows: Sequence[Row]) -> Page:
         "components": versions(kind, name, records),
         "facts": data_facts(records) if kind == "dataset" else [],
         "table": table if rows else None,
-        "charts": figures(site.charts_of(f"{kind} {name}")),
+        "charts": site.figures_of(f"{kind} {name}"),
         "cite": f"cite/{kind}-{slug(name)}.bib",
     }
     crumbs = (Crumb(SUBJECTS[kind].capitalize(), f"{SUBJECTS[kind]}.html"),)

@@ -148,9 +148,11 @@ def short(name: str, most: int = 16) -> str:
 @lru_cache(maxsize=4096)
 def inches(words: str) -> float:
     """How wide a line of text is."""
-    from matplotlib.textpath import TextPath
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
 
-    return float(TextPath((0, 0), words, size=float(STYLE["font.size"])).get_extents().width) / 72 if words else 0.0
+    font = FontProperties(size=float(STYLE["font.size"]))
+    return float(text_to_path.get_text_width_height_descent(words, font, False)[0]) / 72 if words else 0.0
 
 
 def wrapped(words: str) -> list[str]:

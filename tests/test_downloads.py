@@ -10,7 +10,7 @@ import pytest
 
 from molebench.leaderboard.boards import boards
 from molebench.leaderboard.charts.chart import Chart
-from molebench.leaderboard.downloads import downloads, of_tables
+from molebench.leaderboard.downloads import charts, downloads, of_tables, painting
 from molebench.leaderboard.site import Site
 from molebench.leaderboard.tables import as_csv, as_latex, csv_text
 from tests.conftest import ROOT
@@ -19,7 +19,8 @@ from tests.test_site_pages import HOSTILE, entry, seeded, standing
 
 def taken(site: Site) -> dict[str, bytes]:
     """Every file that is no page."""
-    return {file.path: file.content for file in downloads(site)}
+    with painting(site) as pictures:
+        return {file.path: file.content for file in [*downloads(site), *charts(site, pictures)]}
 
 
 def rows(content: bytes) -> list[dict[str, str]]:

@@ -324,4 +324,4 @@ def test_rows_for_the_script_hold_no_letter_that_html_reads() -> None:
     columns = all_cells.columns_of(site)
     text = shard([all_cells.line(site.rows[0], columns)])
     assert not set("<>&\u2028") & set(text)
-    assert '"\\u003c/script\\u003e\\u2028\\u0026"' in text
+    assert '"\\u003c/script\\u003e\\u2039U+2028\\u203a\\u0026"' in text

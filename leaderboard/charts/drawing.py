@@ -3,6 +3,7 @@
 import io
 import warnings
 from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from molebench.drawing import DPI, WIDTH, inches, styled
@@ -39,9 +40,10 @@ def pictures(chart: Chart, forms: Iterable[str]) -> dict[str, bytes]:
 
 
 def saved(figure: "Figure", form: str) -> bytes:
-    """What a file of it holds."""
-    out = io.BytesIO()
-    figure.savefig(out, format=form, dpi=DPI, metadata=ABOUT[form])
+    """What a file of it holds. savefig would draw it once more, to lay it out again."""
+    out, backend = io.BytesIO(), import_module(f"matplotlib.backends.backend_{'agg' if form == 'png' else form}")
+    figure.set_dpi(DPI if form == "png" else 72)
+    getattr(backend.FigureCanvas(figure), f"print_{form}")(out, metadata=ABOUT[form])
     return out.getvalue()
 
 
