@@ -13,7 +13,7 @@ FIRST = (
     Column("place", "place", numeric=True, help="method.html#places"),
     Column("group", "tie group", numeric=True, help="method.html#places"),
     Column("score", "score", numeric=True, help="method.html#score"),
-    Column("worst", "worst attack", wide=True),
+    Column("worst", "worst attack"),
 )
 MORE = (
     Column("cost", "cost", numeric=True, help="metrics.html#clean_cost"),
