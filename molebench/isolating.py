@@ -3,7 +3,7 @@
 It acts at the same moments and answers the same, draw for draw. What hangs is killed where an alarm could not reach it,
 what dies is named with its exit code, what it leaves in memory is forgotten after each call (molebench.defending), and
 it holds nothing of this process: neither its files nor its arrays. What it writes to disk or leaves running in the
-background is the sandbox's to forbid.
+background a jail forbids (molebench.sandbox.box), where the workspace has one for it.
 """
 
 import os
@@ -11,9 +11,10 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from io import BufferedIOBase
@@ -27,6 +28,8 @@ from molebench.hooks import LONGEST, MOMENTS, View
 from molebench.limits import PRINTED, Gauge, OverLimit
 from molebench.messages import Message, drawn, pieces, received
 from molebench.provenance import threads
+from molebench.sandbox.box import CACHE, Jail
+from molebench.sandbox.quoting import Quoted, quoted
 from molebench.trial import Trial
 from molebench.types import Array
 from molebench.workspace import Workspace
@@ -42,16 +45,26 @@ def command() -> list[str]:
 def isolated(part: Part, extractor: Part | None, workspace: Workspace, seconds: float) -> Any:
     """What stands for a defense: its moments, its card and its parameters; a call may take so many seconds."""
     seen = extractor if "extractor" in part.plugin.card.sees else None
+    jail = jail_of(part.name, seen, workspace)
+    own = replace(workspace, offline=True).environment(threads())  # what it loads is here already
     task = {
         "defense": (part.name, part.values),
         "extractor": (seen.name, seen.values) if seen else None,
-        "environment": replace(workspace, offline=True).environment(threads()),  # what it loads is here already
+        "environment": jail.box.environment if jail else own,
     }
     there = [moment for moment in (*MOMENTS, "suspicion") if callable(getattr(part.plugin.made, moment, None))]
     known = {**part.values, "card": part.plugin.card, **{moment: asking(moment) for moment in there}}
     proxy = type(part.name, (), known)()
-    proxy._child = Child(part.name, task, seconds)
+    proxy._child = Child(part.name, task, seconds, jail)
     return proxy
+
+
+def jail_of(name: str, extractor: Part | None, workspace: Workspace) -> Jail | None:
+    """The jail of a plug-in, where it has one: with the weights of the extractor that it sees, and no others."""
+    if workspace.jail is None or name not in workspace.jail.names:
+        return None
+    there = (workspace.cache / "weights").glob(f"{extractor.name}-*.safetensors") if extractor else ()
+    return workspace.jail.seeing({f"{CACHE}/weights/{path.name}": path.resolve() for path in there})
 
 
 @contextmanager
@@ -77,11 +90,15 @@ def asking(moment: str) -> Callable[..., Array]:
 
 @dataclass(eq=False)
 class Child:
-    """The process of one defense, begun when it is first asked. task: what it is told first."""
+    """The process of one defense, begun when it is first asked; in a jail, for each question.
+
+    task: what it is told first.
+    """
 
     name: str
     task: Mapping[str, Any]
     seconds: float
+    jail: Jail | None = None
     process: "Process | None" = None
 
     def ask(self, moment: str, view: View, rng: np.random.Generator) -> Array:
@@ -91,7 +108,7 @@ class Child:
             answer = self.answer(moment, view, rng)
             return answer
         finally:
-            if answer is None:
+            if answer is None or self.jail:
                 self.end()
 
     def end(self) -> None:
@@ -106,32 +123,40 @@ class Child:
         head, arrays = shown(view)
         head |= {"name": self.name, "moment": moment, "rng": drawn(rng), "most": most}
         begun = [] if self.process else pieces(self.task)
-        process = self.process = self.process or Process()
+        process = self.process = self.process or Process(self.jail)
         reply = process.asked([*begun, *pieces(head, arrays)], most, self.seconds)
         if reply is None or "ended" in reply.head:
             code = process.end() if reply is None else reply.head["ended"]
-            raise CellFailed(f"{who}: its process {how_ended(int(code or 0))}")
+            raise CellFailed(f"{who}: its process {how_ended(code if type(code) is int else 0)}")
         if "failed" in reply.head:
-            raise (CellFailed if reply.head.get("whole") else MolebenchError)(str(reply.head["failed"]))
+            said = str(reply.head["failed"])
+            raise (CellFailed if reply.head.get("whole") else MolebenchError)(quoted(said) if self.jail else said)
+        if reply.arrays.keys() != {"answer"}:
+            raise MolebenchError("its answer is not one array")
         return reply.arrays["answer"]
 
 
 class Process:
     """A process, its three pipes, and its end: at the latest when nobody holds it any more."""
 
-    def __init__(self) -> None:
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command(), stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+    def __init__(self, jail: Jail | None = None) -> None:
+        pipe, words = subprocess.PIPE, jail.command(command()) if jail else command()
+        process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        self.printed: Any = Quoted(sys.stderr) if jail else sys.stderr
+        self.group = process.pid
         self.pipes = cast("tuple[BufferedIOBase, ...]", (process.stdin, process.stdout, process.stderr))
-        self.end = weakref.finalize(self, ended, process)
+        self.end = weakref.finalize(self, ended, process, jail.after(words) if jail else [])
         for stream in self.pipes[::2]:
             os.set_blocking(stream.fileno(), False)
 
     def asked(self, request: list[memoryview], most: int, seconds: float) -> Message | None:
         """What it answers to a request; None where it ends without."""
-        out = Gauge(sys.stderr, PRINTED)
+        out, stop = Gauge(self.printed, PRINTED), time.monotonic() + seconds
         self.until_it_answers(request, out, seconds)
-        reply = received(self.pipes[1], most)
+        with killed(self.group, stop - time.monotonic()):  # half an answer may be all that comes
+            reply = received(self.pipes[1], most)
+        if reply is None and time.monotonic() >= stop:
+            raise OverLimit(f"it took longer than {seconds:g} s")
         passed_on(self.pipes[2], out)
         return reply
 
@@ -178,11 +203,24 @@ def written(requests: BufferedIOBase, request: list[memoryview]) -> bool:
     return False
 
 
-def ended(process: "subprocess.Popen[bytes]") -> int:
-    """Kills a process and all that it began, where it has not ended; its exit code."""
+@contextmanager
+def killed(group: int, seconds: float) -> Iterator[None]:
+    """Kills a group of processes when the block takes longer."""
+    timer = threading.Timer(max(0.0, seconds), os.killpg, (group, signal.SIGKILL))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def ended(process: "subprocess.Popen[bytes]", after: Sequence[str] = ()) -> int:
+    """Kills a process and all that it began, where it has not ended, and runs what is left to do; its exit code."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     code = process.wait()
+    if after:
+        subprocess.run(after, capture_output=True, check=False)
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
             stream.close()

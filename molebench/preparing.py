@@ -84,7 +84,7 @@ def behind(resolved: Resolved, defenses: tuple[Part, ...], workspace: Workspace)
     alone = "screen_pool" if resolved.scenario == "active" else "filter_train"
     extractor, seconds = resolved.parts.get("extractor"), provenance.hook_seconds()
     acting = tuple(
-        (part.name, isolated(part, extractor, workspace, seconds) if workspace.isolate else made(part))
+        (part.name, isolated(part, extractor, workspace, seconds) if workspace.sets_apart(part.name) else made(part))
         for part in defenses
     )
     pipeline = Pipeline(acting, resolved.cell.seed, seconds, alone)
