@@ -21,7 +21,7 @@ class Quoted:
         """Passes text on, marked."""
         for line in text.splitlines(keepends=True):
             whole = line[-1:] in "\r\n"
-            self.stream.write(f"{MARK if self.begins else ''}{quoted(line.rstrip())}{chr(10) if whole else ''}")
+            self.stream.write(f"{MARK if self.begins else ''}{quoted(line.rstrip(chr(13) + chr(10)))}{chr(10) if whole else ''}")
             self.begins = whole
         return len(text)
 
