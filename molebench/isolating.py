@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from io import BufferedIOBase
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -35,28 +35,38 @@ from molebench.types import Array
 from molebench.workspace import Workspace
 
 CHUNK = 2**16  # bytes written or read at once
+SERVERS = {"defense": "molebench.defending", "attack": "molebench.crafting"}
 
 
-def command() -> list[str]:
-    """What starts the process of a defense; all else that it needs it is sent."""
-    return [sys.executable, "-m", "molebench.defending"]
+class Question(NamedTuple):
+    """What is asked, in plain values and arrays, who is blamed, and how many bytes of arrays the answer may have."""
+
+    who: str
+    head: Mapping[str, Any]
+    arrays: Mapping[str, Array]
+    most: int
 
 
 def isolated(part: Part, extractor: Part | None, workspace: Workspace, seconds: float) -> Any:
     """What stands for a defense: its moments, its card and its parameters; a call may take so many seconds."""
     seen = extractor if "extractor" in part.plugin.card.sees else None
-    jail = jail_of(part.name, seen, workspace)
-    own = replace(workspace, offline=True).environment(threads())  # what it loads is here already
-    task = {
-        "defense": (part.name, part.values),
-        "extractor": (seen.name, seen.values) if seen else None,
-        "environment": jail.box.environment if jail else own,
-    }
     there = [moment for moment in (*MOMENTS, "suspicion") if callable(getattr(part.plugin.made, moment, None))]
     known = {**part.values, "card": part.plugin.card, **{moment: asking(moment) for moment in there}}
     proxy = type(part.name, (), known)()
-    proxy._child = Child(part.name, task, seconds, jail)
+    proxy._child = child_of(part, seen, workspace, seconds)
     return proxy
+
+
+def child_of(part: Part, extractor: Part | None, workspace: Workspace, seconds: float) -> "Child":
+    """The process of a plug-in that sees an extractor, or none; in its jail, where it has one."""
+    jail = jail_of(part.name, extractor, workspace)
+    own = replace(workspace, offline=True).environment(threads())  # what it loads is here already
+    task = {
+        part.plugin.kind: (part.name, part.values),
+        "extractor": (extractor.name, extractor.values) if extractor else None,
+        "environment": jail.box.environment if jail else own,
+    }
+    return Child([sys.executable, "-m", SERVERS[part.plugin.kind]], task, seconds, jail)
 
 
 def jail_of(name: str, extractor: Part | None, workspace: Workspace) -> Jail | None:
@@ -83,29 +93,35 @@ def asking(moment: str) -> Callable[..., Array]:
     """The method of one moment."""
 
     def ask(self: Any, view: View, rng: np.random.Generator) -> Array:
-        return self._child.ask(moment, view, rng)
+        head, arrays = shown(view)
+        most, name = greatest(moment, view), type(self).__name__
+        head |= {"name": name, "moment": moment, "rng": drawn(rng), "most": most}
+        reply = self._child.ask(Question(f"defense {name} at {moment}", head, arrays, most))
+        if reply.arrays.keys() != {"answer"}:
+            raise MolebenchError("its answer is not one array")
+        return reply.arrays["answer"]
 
     return ask
 
 
 @dataclass(eq=False)
 class Child:
-    """The process of one defense, begun when it is first asked; in a jail, for each question.
+    """The process of one plug-in, begun when it is first asked; in a jail, for each question.
 
-    task: what it is told first.
+    command: what starts it. task: what it is told first.
     """
 
-    name: str
+    command: Sequence[str]
     task: Mapping[str, Any]
     seconds: float
     jail: Jail | None = None
     process: "Process | None" = None
 
-    def ask(self, moment: str, view: View, rng: np.random.Generator) -> Array:
+    def ask(self, question: Question) -> Message:
         """Its answer; whatever goes wrong is its end."""
         answer = None
         try:
-            answer = self.answer(moment, view, rng)
+            answer = self.answer(question)
             return answer
         finally:
             if answer is None or self.jail:
@@ -117,30 +133,26 @@ class Child:
             self.process.end()
         self.process = None
 
-    def answer(self, moment: str, view: View, rng: np.random.Generator) -> Array:
+    def answer(self, question: Question) -> Message:
         """Its answer, or how it failed."""
-        most, who = greatest(moment, view), f"defense {self.name} at {moment}"
-        head, arrays = shown(view)
-        head |= {"name": self.name, "moment": moment, "rng": drawn(rng), "most": most}
         begun = [] if self.process else pieces(self.task)
-        process = self.process = self.process or Process(self.jail)
-        reply = process.asked([*begun, *pieces(head, arrays)], most, self.seconds)
+        process = self.process = self.process or Process(self.command, self.jail)
+        request = pieces(question.head, question.arrays)
+        reply = process.asked([*begun, *request], question.most, self.seconds)
         if reply is None or "ended" in reply.head:
             code = process.end() if reply is None else reply.head["ended"]
-            raise CellFailed(f"{who}: its process {how_ended(code if type(code) is int else 0)}")
+            raise CellFailed(f"{question.who}: its process {how_ended(code if type(code) is int else 0)}")
         if "failed" in reply.head:
             said = str(reply.head["failed"])
             raise (CellFailed if reply.head.get("whole") else MolebenchError)(quoted(said) if self.jail else said)
-        if reply.arrays.keys() != {"answer"}:
-            raise MolebenchError("its answer is not one array")
-        return reply.arrays["answer"]
+        return reply
 
 
 class Process:
     """A process, its three pipes, and its end: at the latest when nobody holds it any more."""
 
-    def __init__(self, jail: Jail | None = None) -> None:
-        pipe, words = subprocess.PIPE, jail.command(command()) if jail else command()
+    def __init__(self, command: Sequence[str], jail: Jail | None = None) -> None:
+        pipe, words = subprocess.PIPE, jail.command(command) if jail else command
         process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
         self.printed: Any = Quoted(sys.stderr) if jail else sys.stderr
         self.group = process.pid

@@ -20,9 +20,10 @@ class Quoted:
     def write(self, text: str) -> int:
         """Passes text on, marked."""
         for line in text.splitlines(keepends=True):
-            whole = line[-1:] in "\r\n"
-            self.stream.write(f"{MARK if self.begins else ''}{quoted(line.rstrip(chr(13) + chr(10)))}{chr(10) if whole else ''}")
-            self.begins = whole
+            words = line.rstrip("\r\n")
+            self.stream.write(f"{MARK * self.begins}{quoted(words)}")
+            self.begins = words != line
+            self.stream.write("\n" * self.begins)
         return len(text)
 
     def flush(self) -> None:
