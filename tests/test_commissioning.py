@@ -99,10 +99,8 @@ class Hirer:
     ) -> Iterator[Any]:
         knows = ("extractor",) if extractor else ()
         (self.folder / "it.py").write_text(SOURCE.format(body=body, before=before, knows=knows), "utf-8")
-        files = {
-            "it": self.folder / "attack.py",
-            **({extractor.name: self.folder / f"{extractor.name}.py"} if extractor else {}),
-        }
+        names = ("it", *([extractor.name] if extractor else []))
+        files = {name: self.folder / f"{name}.py" for name in names}
         workspace = Workspace(self.folder / "data", self.folder / "cache", self.folder / "store")
         with jailed(self.driver, files, workspace) as jail:
             yield commissioned(described(knows), extractor, replace(workspace, jail=jail), seconds)

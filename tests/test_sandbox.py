@@ -233,6 +233,14 @@ def test_a_file_that_is_a_link_is_no_submission(driver: Driver, tmp_path: Path) 
         pass
 
 
+def test_what_is_not_there_cannot_be_jailed(tmp_path: Path) -> None:
+    with (
+        pytest.raises(MolebenchError, match=r"there is no defense\.py to run"),
+        jailed(None, {"it": tmp_path / "defense.py"}, Workspace(tmp_path, tmp_path, tmp_path)),
+    ):
+        pass
+
+
 def test_copies_can_be_read_by_everybody_and_are_gone_afterwards(tmp_path: Path) -> None:
     path = tmp_path / "defense.py"
     path.write_text("", "utf-8")

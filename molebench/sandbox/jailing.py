@@ -29,6 +29,8 @@ def jailed(
 ) -> Iterator[Jail]:
     """A jail for plug-ins by name: each a file, or a folder of installed packages. It holds copies of the files, which
     are gone afterwards. Without a driver they run plainly, in a process of their own all the same."""
+    if gone := [path.name for path in plugins.values() if not path.exists()]:
+        raise MolebenchError(f"there is no {gone[0]} to run; give the file of a plug-in, or a folder of packages")
     with TemporaryDirectory(prefix="molebench-") as folder:
         Path(folder).chmod(0o755)  # whoever they run as must be able to read them
         files = {name: copied(path, Path(folder) / f"{name}.py") for name, path in plugins.items() if path.is_file()}
