@@ -25,7 +25,7 @@ OF_RECORD = re.compile(r"records/[0-9a-f]{64}/(record\.json|[a-z_]{1,60}\.safete
 FOLDERS = re.compile(r"records(/[0-9a-f]{64})?")
 MOST_FILES = 600  # 60 cells of ten files
 MOST_BYTES = 32 * MIB
-MOST_SHOWN = 80  # characters of a strange name
+MOST_SHOWN = 160  # characters of a strange name
 
 
 @dataclass
@@ -71,8 +71,8 @@ def looked_at(folder: Path) -> Files:
     if (total := sum(found.sizes.values())) > MOST_BYTES:
         found.faults.append(f"the folder holds {total} bytes; at most {MOST_BYTES} are allowed")
     for name in [name for name in found.sizes if name in TEXTS]:
-        if faults := list(texts.content(name, found.read(name))):
-            found.faults += faults
+        found.faults += texts.content(name, found.read(name))
+        if not texts.readable(found.read(name)):
             del found.sizes[name]
     return found
 

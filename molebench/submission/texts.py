@@ -62,3 +62,11 @@ def content(name: str, data: bytes) -> Iterator[str]:
     if code := character(text, spared="\n\r\t\f\0"):
         at = next(i for i, row in enumerate(text.split("\n"), 1) if character(row, spared="\r\t\f\0"))
         yield f"{name}, line {at}: holds the character {code}, which cannot be seen; write it out or remove it"
+
+
+def readable(data: bytes) -> bool:
+    """Whether the bytes of a text file are text at all."""
+    try:
+        return "\0" not in data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
