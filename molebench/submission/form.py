@@ -27,6 +27,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from molebench.errors import MolebenchError
 from molebench.hooks import MOMENTS, SCENARIO_MOMENTS
+from molebench.stages import key
 from molebench.strict_yaml import load_mapping
 from molebench.submission import texts
 from molebench.submission.wording import Models, said
@@ -173,6 +174,11 @@ class Form(Strict):
         if wrong := [name for name in params if not (name.isidentifier() and name.isascii())]:
             raise ValueError(f"{wrong[0]!r} is no name of a parameter")
         return params
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all that it says."""
+        return key(self.model_dump(mode="json", by_alias=True))
 
     @property
     def source(self) -> str:
