@@ -38,7 +38,7 @@ def verify(
     from molebench.progress import say
     from molebench.sandbox.choosing import chosen
     from molebench.submission.check import checked
-    from molebench.submission.verifying import tier, tried_in, verified
+    from molebench.submission.verifying import tier, verified
 
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
@@ -49,9 +49,7 @@ def verify(
     if report.form is None:
         raise MolebenchError(f"{folder} cannot be read")
     shut = None if trusted else chosen(driver)
-    say(
-        f"{report.form.slug}: its code runs {'without a sandbox, as you trust it' if trusted else f'in {tried_in(shut)}'}"
-    )
+    say(f"{report.form.slug}: its code runs {f'in {shut.name}' if shut else 'without a sandbox, as you trust it'}")
     workspace = opened(store, offline)
     verdicts = verified(folder, report.form, shut, workspace, profile, seed or ())
     typer.echo(tabulate([row(i, each) for i, each in enumerate(verdicts, 1)], HEAD, disable_numparse=True))
