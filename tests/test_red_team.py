@@ -187,6 +187,7 @@ REFUSED = {
     "our_file": ("Path(messages.__file__).open('r+').close(); GIVE", "OSError.*Read-only|PermissionError"),
 }
 UNSAFE_OUTSIDE = ("its_own_folder",)  # done in earnest where nothing forbids it
+OWNED = ("numpys_file", "our_file") if not os.access(np.__file__, os.W_OK) else ()  # somebody else's, outside too
 HARD = {
     "the_world": ("socket.create_connection(('1.1.1.1', 443), 2); GIVE", "OSError.*Network is unreachable"),
     "a_name": ("socket.getaddrinfo('example.org', 443); GIVE", "gaierror"),
@@ -232,7 +233,7 @@ def test_what_it_wants_of_the_machine_it_does_not_get(ward: Ward, host: Host, na
         asked(proxy)
 
 
-@pytest.mark.parametrize("name", [name for name in REFUSED if name not in UNSAFE_OUTSIDE])
+@pytest.mark.parametrize("name", [name for name in REFUSED if name not in (*UNSAFE_OUTSIDE, *OWNED)])
 def test_without_a_sandbox_the_same_gets_it(host: Host, tmp_path: Path, name: str) -> None:
     with Ward(None, tmp_path, host.workspace).stand_in(host.filled(REFUSED[name][0])) as proxy:
         assert asked(proxy).all()
@@ -305,10 +306,10 @@ STOPPED = {
         TRUE,
         "ended with exit code",
     ),
-    "half_a_message_then_nothing": (
-        'messages.pieces = lambda *a: (b\'{"arrays": {"answer": ["|b1", [9]]}}\\n\', time.sleep(99))',
-        "os.write(max(map(int, os.listdir('/proc/self/fd'))), b'x'); time.sleep(99)",
-        f"{SLOW}|{NO_MESSAGE}",
+    "half_an_answer_then_nothing": (
+        "for fd in range(3, 20):\n    try: os.write(fd, b'{')\n    except OSError: pass\ntime.sleep(99)",
+        TRUE,
+        SLOW,
     ),
     "words_on_every_pipe": (
         "",
@@ -317,7 +318,7 @@ STOPPED = {
         + "                except OSError: continue\n"
         + "                os.write(stream, b'{}\\n') if stat.S_ISFIFO(os.fstat(stream).st_mode) else None\n"
         + "        time.sleep(99)",
-        f"{SLOW}|{NO_MESSAGE}",
+        f"{SLOW}|{NO_MESSAGE}|ended with exit code 1",
     ),
     "half_a_word_on_every_pipe": (
         "",
@@ -326,7 +327,7 @@ STOPPED = {
         + "                except OSError: continue\n"
         + "                os.write(stream, b'{') if stat.S_ISFIFO(os.fstat(stream).st_mode) else None\n"
         + "        time.sleep(99)",
-        SLOW,
+        f"{SLOW}|ended with exit code 1",  # who serves it hears more than was asked
     ),
 }
 
