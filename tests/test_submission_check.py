@@ -368,7 +368,7 @@ def made_up(folder: Path) -> None:
 def test_records_that_bear_out_the_claim_are_sound(tmp_path: Path) -> None:
     report = checked(with_records(tmp_path))
     assert report.faults == []
-    assert "1 records: sound, its own, and no claim contradicts them" in report.well
+    assert "1 record: sound, its own, and in no claim's way" in report.well
 
 
 @pytest.mark.parametrize(("spoil", "words"), RECORDS.values(), ids=RECORDS)
