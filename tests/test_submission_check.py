@@ -201,6 +201,15 @@ def test_code_that_is_not_what_the_form_says_is_refused(spoil: Spoil, words: str
     assert [fault for fault in found if words in fault], found
 
 
+def test_a_constant_of_the_class_is_no_parameter(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
+    more = "from typing import ClassVar\n\nimport numpy as np\n"
+    source(
+        folder, ("import numpy as np\n", more), ("    share: Share", "    most: ClassVar[int] = 3\n    share: Share")
+    )
+    assert faults(folder) == []
+
+
 def test_what_the_code_imports_is_a_note_and_no_fault(tmp_path: Path) -> None:
     folder = filled(tmp_path)
     source(folder, ("import numpy as np\n", "import numpy as np\nimport socket, requests\nimport json\n"))
