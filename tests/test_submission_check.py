@@ -64,6 +64,11 @@ def linked_records(folder: Path) -> None:
     (folder / "records").symlink_to(folder.parent / "elsewhere")
 
 
+def crowded(folder: Path) -> None:
+    for i in range(700):
+        raw(folder, b"", f"f{i}")
+
+
 BOMB = "a: &a [x, x, x]\n" + "".join(
     f"{c}: &{c} [*{b}, *{b}, *{b}]\n" for b, c in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -84,7 +89,7 @@ FILES: dict[str, tuple[Spoil, str]] = {
     "a name of control characters": (lambda f: raw(f, b"", "a\n\x1b[2Jb"), r"a\n\x1b[2Jb is no file of a submission"),
     "a name that turns": (lambda f: raw(f, b"", "\u202eyp.esnefed"), r"\u202eyp.esnefed is no file of a submission"),
     "a folder": (lambda f: (f / "__pycache__").mkdir(), "__pycache__ is a folder; the only one allowed is records"),
-    "many files": (lambda f: [raw(f, b"", f"f{i}") for i in range(700)], "more than 600 files"),
+    "many files": (crowded, "more than 600 files"),
     "two kinds of code": (lambda f: raw(f, b"'''x'''", "attack.py"), "attack.py is of another kind"),
     "no code": (lambda f: (f / "defense.py").unlink(), "defense.py is missing"),
     "no form": (lambda f: (f / "submission.yaml").unlink(), "submission.yaml is missing"),
@@ -196,6 +201,15 @@ def test_code_that_is_not_what_the_form_says_is_refused(spoil: Spoil, words: str
     assert [fault for fault in found if words in fault], found
 
 
+def test_a_constant_of_the_class_is_no_parameter(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
+    more = "from typing import ClassVar\n\nimport numpy as np\n"
+    source(
+        folder, ("import numpy as np\n", more), ("    share: Share", "    most: ClassVar[int] = 3\n    share: Share")
+    )
+    assert faults(folder) == []
+
+
 def test_what_the_code_imports_is_a_note_and_no_fault(tmp_path: Path) -> None:
     folder = filled(tmp_path)
     source(folder, ("import numpy as np\n", "import numpy as np\nimport socket, requests\nimport json\n"))
@@ -246,6 +260,11 @@ def linked(folder: Path) -> None:
     fill(folder, package=f"calm==1.0 --hash=sha256:{digest}")
 
 
+def broken(folder: Path) -> None:
+    packaged(folder, ("x", b"1"))
+    raw(folder, b"x", WHEEL)
+
+
 WHEELS: dict[str, tuple[Spoil, str]] = {
     "a bomb": (lambda f: packaged(f, ("x", bytes(120 * 2**20))), "unpacks to 125829120 bytes"),
     "a small bomb": (lambda f: packaged(f, ("x", bytes(2**20))), "100 times its size"),
@@ -256,7 +275,7 @@ WHEELS: dict[str, tuple[Spoil, str]] = {
     "a link": (linked, "calm/x' would be written outside of its folder, or is a link"),
     "another hash": (lambda f: packaged(f, ("x", b"1"), digest="0" * 64), "package names 0000"),
     "another version": (lambda f: packaged(f, ("x", b"1"), name="calm-2.0-py3-none-any.whl"), "is not calm 1.0"),
-    "no zip": (lambda f: (packaged(f, ("x", b"1")), raw(f, b"x", WHEEL)), "is no wheel"),
+    "no zip": (broken, "is no wheel"),
     "no version": (lambda f: fill(f, package="calm>=1.0"), "package: expected one exact version with its hash"),
     "an index": (
         lambda f: fill(f, package=f"calm==1.0 --hash=sha256:{'0' * 64} --index-url https://evil.example"),
@@ -358,7 +377,7 @@ def made_up(folder: Path) -> None:
 def test_records_that_bear_out_the_claim_are_sound(tmp_path: Path) -> None:
     report = checked(with_records(tmp_path))
     assert report.faults == []
-    assert "1 records: sound, its own, and no claim contradicts them" in report.well
+    assert "1 record: sound, its own, and in no claim's way" in report.well
 
 
 @pytest.mark.parametrize(("spoil", "words"), RECORDS.values(), ids=RECORDS)

@@ -1,5 +1,7 @@
 """The form of a submission: what it takes, what it refuses and in which words, and the scaffold to start from."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from molebench.submission.scaffold import scaffold
 from tests.conftest import ROOT, molebench
 from tests.submitted import BREAK, SLUG, claim, faults, fill, filled, form
 
+OURS = ("lid_screen", "prob_cover", "sphere_slab")
 EXAMPLES = sorted((ROOT / "leaderboard" / "submissions").glob("*/submission.yaml"))
 
 
@@ -30,12 +33,20 @@ def test_a_scaffold_that_is_filled_in_has_no_fault(kind: str, tmp_path: Path) ->
     assert report.faults == []
     assert report.form
     assert report.form.slug == SLUG
-    assert [line.partition(":")[0] for line in report.well] == ["submission.yaml", f"{kind}.py", "1 claims"]
+    assert [line.partition(":")[0] for line in report.well] == ["submission.yaml", f"{kind}.py", "1 claim"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_every_submission_that_is_here_has_no_fault(path: Path) -> None:
     assert accepted(path.parent).slug == path.parent.name
+
+
+def test_our_own_examples_keep_the_houses_style() -> None:
+    files = [str(path.with_name("defense.py")) for path in EXAMPLES if path.parent.name in OURS]
+    assert len(files) == len(OURS)
+    words = ["ruff", "check", "--no-cache", "--config", "extend-exclude = []", *files]
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_examples_are_a_screen_a_filter_and_a_query_strategy() -> None:
@@ -243,6 +254,28 @@ def test_a_pull_request_that_touches_anything_else_is_refused(paths: list[str], 
 
 def test_the_paths_of_a_difference_come_apart_at_nul_whatever_they_hold() -> None:
     assert scope.changed(b"a b\0c\nd\0\xff\0") == ["a b", "c\nd", "\udcff"]
+
+
+def test_what_is_moved_away_from_elsewhere_is_touched_there(tmp_path: Path) -> None:
+    def git(*words: str) -> bytes:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main")
+        return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True).stdout
+
+    other = tmp_path / scope.HOME / "lid_screen"
+    other.mkdir(parents=True)
+    (other / "defense.py").write_text("x = 1\n" * 50, "utf-8")
+    git("init")
+    git("add", "-A")
+    git("commit", "-m", "base")
+    git("checkout", "-b", "theirs")
+    (other / "defense.py").rename(tmp_path / "moved")
+    (tmp_path / OWN).mkdir()
+    (tmp_path / "moved").rename(tmp_path / OWN / "defense.py")
+    git("add", "-A")
+    git("commit", "-m", "mine")
+    seen = scope.changed(git("diff", "--name-only", "--no-renames", "-z", "main...HEAD"))
+    with pytest.raises(Faulty, match="several submissions are touched"):
+        scope.submitted(seen, ["lid_screen"])
 
 
 # As typed

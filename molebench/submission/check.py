@@ -121,7 +121,9 @@ def judge(part: Part, files: Files, report: Report) -> None:
         found += claims.card_faults(form)
         found += claims.faults(form, part.numbers)
     report.faults += found
-    report.well += [] if found or part.broken else [f"{len(form.claims)} claims: each of a cell that there can be"]
+    report.well += (
+        [] if found or part.broken else [f"{counted(len(form.claims), 'claim')}: each of a cell that there can be"]
+    )
 
 
 def read_records(form: Form, files: Files, report: Report) -> None:
@@ -140,8 +142,13 @@ def read_records(form: Form, files: Files, report: Report) -> None:
     report.faults += found.faults
     report.notes += found.notes
     report.well += (
-        [] if found.faults else [f"{len(files.records)} records: sound, its own, and no claim contradicts them"]
+        [] if found.faults else [f"{counted(len(files.records), 'record')}: sound, its own, and in no claim's way"]
     )
+
+
+def counted(n: int, word: str) -> str:
+    """How many there are."""
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
 def one_line(text: str) -> str:

@@ -10,7 +10,7 @@ import sys
 import tokenize
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from molebench import places
 from molebench.errors import listed
@@ -48,7 +48,7 @@ def faults(name: str, kind: str, data: bytes, tree: ast.Module, form: Form | Non
         yield f"{name} {came}; expected exactly one object, marked @{kind} of molebench.cards"
         return
     if (made := marked_class(tree, kind)) is None:
-        yield f"{name}: @{kind} marks no class; expected a frozen dataclass, whose fields are the parameters"
+        yield f"{name}: no class stands under @{kind}(...), by that name; expected a frozen dataclass"
     elif form:
         yield from differing(name, made, form)
 
@@ -82,9 +82,7 @@ def decorated(node: ast.ClassDef, kind: str) -> ast.Call | None:
 
 def differing(name: str, made: ast.ClassDef, form: Form) -> Iterator[str]:
     """Where a class is not what the form says of it: parameters, moments, scenarios, what it sees."""
-    there = {
-        node.target.id for node in made.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    }
+    there = {str(getattr(node.target, "id", "")) for node in made.body if is_field(node)}
     if missing := sorted(there - set(form.params)):
         yield f"params: {name} has {listed(missing)} too; give every parameter its value"
     if extra := sorted(set(form.params) - there):
@@ -95,6 +93,13 @@ def differing(name: str, made: ast.ClassDef, form: Form) -> Iterator[str]:
     if form.kind == "defense":
         yield from acting(name, made, methods, form)
     yield from carded(name, made, form)
+
+
+def is_field(node: ast.stmt) -> TypeGuard[ast.AnnAssign]:
+    """Whether a line of a dataclass's body is a field of it."""
+    if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+        return False
+    return "ClassVar" not in {getattr(each, "id", getattr(each, "attr", "")) for each in ast.walk(node.annotation)}
 
 
 def acting(name: str, made: ast.ClassDef, methods: set[str], form: Form) -> Iterator[str]:

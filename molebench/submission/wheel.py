@@ -7,6 +7,7 @@ here and no file of it.
 import hashlib
 import re
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -47,7 +48,15 @@ def unpacking(path: Path) -> Iterator[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             inside = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        struct.error,
+        ArithmeticError,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        EOFError,
+    ) as error:
         yield f"{path.name} is no wheel: {str(error)[:80]}"
         return
     if len(inside) > MOST_FILES:
