@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from molebench.errors import MolebenchError, first_line
 from molebench.submission import claims, evidence, slugs, source, wheel
 from molebench.submission.folder import Files, looked_at
-from molebench.submission.form import FILE, MODELS, SOURCES, Faulty, Form, content, validated
+from molebench.submission.form import FILE, MODELS, SOURCES, Faulty, Form, content, neighbours, validated
 from molebench.submission.salvage import Part, salvaged, whole
+from molebench.submission.standing_in import digest
 from molebench.submission.wording import said
 
 
@@ -119,7 +120,7 @@ def judge(part: Part, files: Files, report: Report) -> None:
         found += [*slugs.faults(form.slug), *slugs.placed(form, files.folder)]
     if not part.broken & {"kind", "card"}:
         found += claims.card_faults(form)
-        found += claims.faults(form, part.numbers)
+        found += claims.faults(form, part.numbers, neighbours(files.folder, form))
     report.faults += found
     report.well += (
         [] if found or part.broken else [f"{counted(len(form.claims), 'claim')}: each of a cell that there can be"]
@@ -135,7 +136,7 @@ def read_records(form: Form, files: Files, report: Report) -> None:
         report.notes.append("its records were not looked at: a file among them is not allowed")
         return
     try:
-        found = evidence.said(form, files.records)
+        found = evidence.said(form, files.records, digest(form, files.folder))
     except (MolebenchError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         report.faults.append(f"records: their parts do not fit together ({first_line(error)})")
         return

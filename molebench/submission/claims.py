@@ -1,7 +1,7 @@
 """What a submission claims: figures that records have, of cells that there can be, with intervals that hold them."""
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from molebench import places, registry
 from molebench.errors import listed
@@ -49,16 +49,18 @@ def moment_faults(form: Form) -> Iterator[str]:
         yield f"card, scenarios: in {listed(idle)} none of its moments is called; leave that out"
 
 
-def faults(form: Form, numbers: Sequence[int]) -> Iterator[str]:
-    """What is wrong with the claims of these numbers, and with the names in the disclosure."""
+def faults(form: Form, numbers: Sequence[int], others: Mapping[str, Form]) -> Iterator[str]:
+    """What is wrong with the claims of these numbers, and with the names in the disclosure. others: submitted defenses
+    that claims may name."""
     for name in form.disclosure.tuned_on_attacks:
         yield from named("disclosure, tuned_on_attacks", "attacks", name)
     for number, claim in zip(numbers, form.claims, strict=True):
         who = f"claim {number}"
         yield from figure(who, claim)
         yield from party(who, form, claim)
-        found = [fault for role, name in roles(claim) for fault in named(f"{who}, {role}", f"{role}s", name)]
-        yield from found or scenario(who, form, claim)
+        ours = [(role, name) for role, name in roles(claim) if role != "defense" or name not in others]
+        found = [fault for role, name in ours for fault in named(f"{who}, {role}", f"{role}s", name)]
+        yield from found or scenario(who, form, claim, others)
         yield from settings(who, form, claim)
 
 
@@ -100,14 +102,15 @@ def party(who: str, form: Form, claim: Claim) -> Iterator[str]:
         yield f"{who}, attack is this submission itself; leave that out"
 
 
-def scenario(who: str, form: Form, claim: Claim) -> Iterator[str]:
+def scenario(who: str, form: Form, claim: Claim, submitted: Mapping[str, Form]) -> Iterator[str]:
     """Parties that do not meet in one scenario."""
     (learns,) = declared("victims", claim.victim)
     if learns not in form.card.scenarios:
         yield f"{who}, victim: {claim.victim} belongs to {learns}; the card has {listed(form.card.scenarios)}"
     others = [("attacks", claim.attack)] if claim.attack and form.kind == "defense" else []
     for kind, name in [*others, *(("defenses", defense) for defense in claim.defenses)]:
-        if learns not in (acts := declared(kind, name)):
+        acts = submitted[name].card.scenarios if name in submitted else declared(kind, name)
+        if learns not in acts:
             yield f"{who}: {name} acts in {listed(acts)}; victim {claim.victim} belongs to {learns}"
 
 

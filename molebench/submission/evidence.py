@@ -25,14 +25,15 @@ class Said:
     notes: list[str]
 
 
-def said(form: Form, paths: Sequence[Path]) -> Said:
-    """What is wrong with the records of a submission, and with claims that all their records are there of."""
+def said(form: Form, paths: Sequence[Path], code: str) -> Said:
+    """What is wrong with the records of a submission, and with claims that all their records are there of. code: the
+    digest of what it is now."""
     faults: list[str] = []
     notes: list[str] = []
     sound: list[Record] = []
     for path in paths:
         checked = check(path)
-        found = [checked.fault] if checked.fault else list(foreign(form, checked.record))
+        found = [checked.fault] if checked.fault else list(foreign(form, checked.record, code))
         faults += [f"records/{path.parent.name[:12]}: {fault}" for fault in found]
         sound += [checked.record] if checked.record and not found else []
     for name, claim in enumerate(form.claims, 1):
@@ -43,7 +44,7 @@ def said(form: Form, paths: Sequence[Path]) -> Said:
     return Said(faults, notes)
 
 
-def foreign(form: Form, record: Record | None) -> Iterator[str]:
+def foreign(form: Form, record: Record | None, code: str) -> Iterator[str]:
     """Why a record is not of this submission."""
     if record is None:
         return
@@ -52,8 +53,10 @@ def foreign(form: Form, record: Record | None) -> Iterator[str]:
         yield f"is of another {form.kind} than {form.slug}"
     elif mine["parameters"] != dict(form.params):
         yield f"was made with other parameters of {form.slug} than params says"
-    elif not any(c.kind == form.kind and c.name == form.slug for c in record.components):
+    elif not (made := [c for c in record.components if (c.kind, c.name) == (form.kind, form.slug)]):
         yield f"does not name {form.slug} among what took part"
+    elif made[0].code_sha256 != code:
+        yield f"was made by other code than {form.package or form.source} is now; run molebench verify again"
     elif record.status not in ("ok", "unhealthy"):
         yield f"has the status {record.status}; no claim can rest on it"
 

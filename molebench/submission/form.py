@@ -206,6 +206,14 @@ def validated(content: Mapping[str, Any]) -> Form:
     return Form.model_validate_json(json.dumps(content))  # as JSON a list may be a tuple, and nothing else than it is
 
 
+def neighbours(folder: Path, form: Form) -> dict[str, Form]:
+    """The submitted defenses that a form's claims name, by slug: those whose folders are beside its own."""
+    named = {name for claim in form.claims for name in claim.defenses}
+    there = (name for name in sorted(named) if (folder.absolute().parent / name / FILE).is_file())
+    found = {name: read(folder.absolute().parent / name) for name in there}
+    return {name: each for name, each in found.items() if each.kind == "defense" and each.slug == name}
+
+
 def read(folder: Path) -> Form:
     """The form of a submission's folder; Faulty with all that is wrong with it."""
     try:

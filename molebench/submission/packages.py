@@ -12,7 +12,8 @@ from molebench.errors import MolebenchError, first_line
 
 
 def unpacked(requirement: str, folder: Path, to: Path, offline: bool) -> Path:
-    """The folder that holds a package, below `to`. folder: the submission's."""
+    """The folder that holds a package, which is made below `to`. folder: the submission's."""
+    to.mkdir(parents=True)
     pinned, packages = to / "requirements.txt", to / "packages"
     pinned.write_text(f"{requirement}\n", "utf-8")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--isolated"]

@@ -7,7 +7,7 @@ was.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,12 @@ from molebench.errors import MolebenchError, listed
 from molebench.grid import Cell, Lookup, Resolved, resolve
 from molebench.progress import say
 from molebench.record import ArmRecord, MetricValue, Record
-from molebench.registry import Plugin
 from molebench.report import number, over_seeds
 from molebench.runner import run_resolved
 from molebench.sandbox.box import Driver
 from molebench.sandbox.jailing import jailed
 from molebench.store import Store
-from molebench.submission.form import Claim, Form
+from molebench.submission.form import Claim, Form, neighbours
 from molebench.submission.packages import unpacked
 from molebench.submission.standing_in import stand_in
 from molebench.workspace import Workspace
@@ -62,9 +61,10 @@ def verified(
         there = sorted({claim.profile for claim in form.claims})
         raise MolebenchError(f"{form.slug} claims nothing at profile {profile}; try --profile {listed(there)}")
     home = workspace.cache / "verifying" / f"{tried_in(driver)}-{form.slug}-{form.digest[:12]}"
-    with shown(folder, form, driver, workspace) as (plugin, inside):
+    beside = {folder.absolute().parent / slug: other for slug, other in neighbours(folder, form).items()}
+    with shown({folder: form, **beside}, driver, workspace) as (lookup, inside):
         apart = replace(inside, store=home / "store", stages=home / "stages")
-        verdicts = judged(form, claims, plugin, apart, seeds)
+        verdicts = judged(form, claims, lookup, apart, seeds)
     if all(verdict.holds for verdict in verdicts):
         published(verdicts, Store(home / "store"), workspace.store, tier(driver, profile), tried_in(driver))
     shutil.rmtree(home, ignore_errors=True)  # the next time begins with nothing
@@ -72,26 +72,26 @@ def verified(
 
 
 @contextmanager
-def shown(folder: Path, form: Form, driver: Driver | None, workspace: Workspace) -> Iterator[tuple[Plugin, Workspace]]:
-    """What stands for a submission here, and a workspace whose jail holds the submission itself."""
-    with TemporaryDirectory(prefix="molebench-submission-") as temporary:
-        code = Path(temporary) / f"{form.slug}.py"
-        if form.package:
-            Path(temporary).chmod(0o755)
-            held = unpacked(form.package, folder, Path(temporary), workspace.offline)
-            code.write_text(f"PACKAGE = {form.package!r}\n", "utf-8")
-        else:
-            held = folder / form.source
-            code.write_bytes(held.read_bytes())
-        with jailed(driver, {form.slug: held}, workspace) as jail:
-            yield stand_in(form, code), replace(workspace, jail=jail)
+def shown(
+    forms: Mapping[Path, Form], driver: Driver | None, workspace: Workspace
+) -> Iterator[tuple[Lookup, Workspace]]:
+    """What stands here for submissions, by folder, and a workspace whose jail holds what they are."""
+    with TemporaryDirectory(prefix="molebench-") as name:
+        (temporary := Path(name)).chmod(0o755)  # whoever runs them must be able to read them
+        plugins, held = {}, {}
+        for folder, form in forms.items():
+            plugins[f"{form.kind}s", form.slug] = stand_in(form, folder, temporary)
+            to = temporary / "packages" / form.slug
+            wheel = form.package and unpacked(form.package, folder, to, workspace.offline)
+            held[form.slug] = wheel or folder / form.source
+        with jailed(driver, held, workspace) as jail:
+            yield Lookup(plugins=plugins), replace(workspace, jail=jail)
 
 
 def judged(
-    form: Form, claims: Sequence[Claim], plugin: Plugin, workspace: Workspace, seeds: Sequence[int]
+    form: Form, claims: Sequence[Claim], lookup: Lookup, workspace: Workspace, seeds: Sequence[int]
 ) -> list[Verdict]:
     """Runs the cells of claims, those that several share once, and judges each claim."""
-    lookup = Lookup(plugins={(f"{form.kind}s", form.slug): plugin})
     wanted = [[resolve(cell, lookup) for cell in cells(form, claim, seeds)] for claim in claims]
     every = {each.key: each for some in wanted for each in some}
     records = {}
