@@ -6,8 +6,6 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-KNOWN = frozenset(int(each) for each in signal.Signals)
-
 
 class MolebenchError(Exception):
     """A mistake of the user or of the machine, never of this program: one line, exit code 2."""
@@ -39,7 +37,7 @@ def first_line(error: object) -> str:
 
 def how_ended(code: int) -> str:
     """The end of a process in words, from its exit code."""
-    return f"was killed by {signal.Signals(-code).name}" if -code in KNOWN else f"ended with exit code {code}"
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def unknown(what: str, name: str, choices: Iterable[str]) -> MolebenchError:

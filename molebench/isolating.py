@@ -35,6 +35,7 @@ from molebench.types import Array
 from molebench.workspace import Workspace
 
 CHUNK = 2**16  # bytes written or read at once
+CODES = frozenset((*range(256), *(-int(each) for each in signal.Signals)))  # with which a process can end
 SERVERS = {"defense": "molebench.defending", "attack": "molebench.crafting"}
 
 
@@ -141,7 +142,8 @@ class Child:
         reply = process.asked([*begun, *request], question.most, self.seconds)
         if reply is None or "ended" in reply.head:
             code = process.end() if reply is None else reply.head["ended"]
-            raise CellFailed(f"{question.who}: its process {how_ended(code if type(code) is int else 0)}")
+            whole = code if type(code) is int and code in CODES else 1
+            raise CellFailed(f"{question.who}: its process {how_ended(whole)}")
         if "failed" in reply.head:
             said = str(reply.head["failed"])
             raise (CellFailed if reply.head.get("whole") else MolebenchError)(quoted(said) if self.jail else said)
