@@ -7,8 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from molebench.attesting import attest, attestations
 from molebench.grid import Cell
 from molebench.leaderboard.build import build
@@ -19,7 +17,8 @@ from molebench.store import load_records
 from molebench.submission.form import read
 from molebench.submission.verifying import cells
 from molebench.workspace import Workspace
-from tests.commands import SIZES, predictions, typed
+from tests.commands import SIZES, folders, predictions, typed
+from tests.conftest import molebench
 from tests.submitted import SLUG, claim, fill, filled
 
 SETTINGS = {name: int(value) for name, value in (word.split("=") for word in SIZES)}
@@ -82,7 +81,7 @@ def test_a_claim_that_holds_puts_records_on_the_board_and_says_how_they_came(
 def test_inside_and_outside_the_sandbox_it_answers_the_same_and_outside_says_so(
     driver: Driver, tmp_path: Path, fresh: Workspace
 ) -> None:
-    folder, found = submitted(tmp_path / "submissions"), []
+    folder, found = submitted(tmp_path / "submissions"), list[dict[str, bytes]]()
     for words in ((), ("--i-trust-this-code",)):
         store = tmp_path / f"store{len(found)}"
         home = Workspace(fresh.data, fresh.cache, store)
@@ -132,12 +131,9 @@ def test_the_parent_never_imports_what_is_submitted(driver: Driver, tmp_path: Pa
     assert proof.exists()  # where it is let out it leaves it: the test would see it
 
 
-def test_without_a_sandbox_it_refuses_and_says_how_to_get_one(
-    tmp_path: Path, fresh: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_sandbox_it_refuses_and_says_how_to_get_one(tmp_path: Path, fresh: Workspace) -> None:
     folder = submitted(tmp_path / "submissions")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    done = verified(folder, fresh)
+    done = molebench("verify", str(folder), "--offline", env={**folders(fresh), "PATH": str(tmp_path)})
     assert done.returncode == 2
     assert "no sandbox to run a submission in" in done.stderr
     assert "apt-get install bubblewrap" in done.stderr
@@ -148,7 +144,10 @@ def test_a_faulty_submission_is_not_run(tmp_path: Path, fresh: Workspace) -> Non
     folder = fill(submitted(tmp_path / "submissions"), licence="mine", title="‮evil")
     done = verified(folder, fresh)
     assert done.returncode == 2
-    assert done.stderr.count("fault: ") == 2
+    faults = done.stderr.splitlines()
+    assert all(line.startswith("fault: submission.yaml") for line in faults)
+    assert all(any(word in line for line in faults) for word in ("licence", "U+202E"))
+    assert not fresh.store.exists()
 
 
 def test_a_profile_without_a_claim_names_those_that_have_one(tmp_path: Path, fresh: Workspace, driver: Driver) -> None:
@@ -236,5 +235,7 @@ def test_a_record_that_nobody_can_reproduce_is_set_aside_and_one_that_is_the_sam
     attest(fresh.store, [record], "reproduced", "nobody")
     assert verified(folder, fresh).returncode == 0
     [new] = load_records(fresh.store)
-    assert new.arms == first.arms
+    assert {n: a.predictions_sha256 for n, a in new.arms.items()} == {
+        n: a.predictions_sha256 for n, a in first.arms.items()
+    }
     assert [path.name for path in (fresh.store / "superseded").iterdir()] == [f"{first.key}-01-unreproduced"]
