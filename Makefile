@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 WORKERS ?= 2# processes that share the tests, a thread each: faster than one with two threads
 
-.PHONY: demo test test-slow bench bench-continual check clean
+.PHONY: demo test test-slow bench bench-continual check verify-submission clean
 
 demo: .venv/installed
 	$(BIN)/python -m molebench run --attack feature_collision --victim al_resnet50
@@ -26,6 +26,12 @@ check: .venv/installed-dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+
+# what CI does with a submission: DIR=leaderboard/submissions/<slug>, its records go to STORE
+STORE ?= submission-store
+verify-submission: .venv/installed
+	$(BIN)/python -m molebench submit check "$(DIR)"
+	$(BIN)/python -m molebench verify "$(DIR)" --profile tiny --store "$(STORE)"
 
 # A marker is written only after pip has finished, so a cut installation is taken up again.
 .venv/installed: setup.cfg pyproject.toml

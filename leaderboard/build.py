@@ -60,7 +60,9 @@ def assembled(store: Path, own: bool = False) -> Site:
     loaded = load(store)
     found = standings(loaded, own)
     charts = every(loaded.records, loaded.folders, found)
-    return Site(loaded.records, loaded.folders, found, charts, failures(store), loaded.tiers)
+    return Site(
+        loaded.records, loaded.folders, found, charts, failures(store), loaded.tiers, loaded.invalid, loaded.forms
+    )
 
 
 def files(site: Site) -> Iterator[File]:

@@ -14,6 +14,7 @@ from typing import Any
 from molebench.attesting import attestations
 from molebench.contributions import Contributions, contributions
 from molebench.errors import MolebenchError, first_line
+from molebench.leaderboard.entered import beside, claimed, forms
 from molebench.leaderboard.many import across
 from molebench.leaderboard.rows import consistent
 from molebench.progress import Progress, silent
@@ -21,6 +22,7 @@ from molebench.recomputed import wrong
 from molebench.record import ArmRecord, Record
 from molebench.stages import Arrays
 from molebench.store import RECORD, read_record
+from molebench.submission.form import Form
 from molebench.verifying import arm_faults, predictions
 
 ALONE = 200  # records up to which starting other processes takes longer than it saves
@@ -32,13 +34,18 @@ MISPLACED = "stands under a key, group or seed that is not its cell's; move it a
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A store's records in order of their keys; by key, their folders, what their test items contribute, and how far
-    somebody else has checked them, where somebody has."""
+    """A store's records in order of their keys; by key, their folders, what their test items contribute, how far
+    somebody else has checked them, where somebody has, and why they count no more, where they do not.
+
+    forms: of what has been submitted, by slug.
+    """
 
     records: list[Record] = field(default_factory=list)
     folders: dict[str, Path] = field(default_factory=dict)
     contributions: dict[str, Contributions] = field(default_factory=dict)
     tiers: dict[str, str] = field(default_factory=dict)
+    invalid: dict[str, str] = field(default_factory=dict)
+    forms: Mapping[str, Form] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +59,10 @@ class Checked:
 
 
 def load(store: Path, progress: Progress = silent) -> Loaded:
-    """Every record below a store; MolebenchError naming each that does not hold (the first few)."""
-    paths = sorted((store / "cells").glob(f"*/{RECORD}"))
+    """Every record of a store and of the submissions beside it; MolebenchError naming each that does not hold (the
+    first few)."""
+    paths, entries = sorted((store / "cells").glob(f"*/{RECORD}")), beside(store)
+    paths = sorted(paths + claimed(entries, (path.parent.name for path in paths)), key=lambda path: path.parent.name)
     with progress("checking records", len(paths)) as advance:
         found = []
         for some in across(checked, [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)], ALONE // CHUNK):
@@ -67,6 +76,8 @@ def load(store: Path, progress: Progress = silent) -> Loaded:
         folders={record.key: folder for folder, record, _ in whole},
         contributions={record.key: each for _, record, each in whole if each},
         tiers={r.key: said[r.record_sha256].tier for _, r, _ in whole if r.record_sha256 in said},
+        invalid={r.key: s.invalid for _, r, _ in whole if (s := said.get(r.record_sha256)) and s.invalid},
+        forms=forms(entries),
     )
 
 

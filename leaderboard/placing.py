@@ -11,6 +11,7 @@ import numpy as np
 
 from molebench.contributions import Contributions
 from molebench.errors import listed
+from molebench.leaderboard.entered import successors
 from molebench.leaderboard.loading import Loaded
 from molebench.leaderboard.naming import slug
 from molebench.leaderboard.standings import Entry, Interval, Met, Setting, Standings, State
@@ -41,7 +42,7 @@ def weight(found: Standings) -> tuple[int, int, str]:
 
 def standing(found: Sequence[Score], loaded: Loaded, own: bool) -> Standings:
     """One setting's entries."""
-    why = {score.defense: barred(score, loaded.tiers, own) for score in found}
+    why = {score.defense: barred(score, loaded, own) for score in found}
     base = next((score for score in found if score.defense == NONE and not why[NONE]), None)
     lacking = {score.defense: lacks(score, base, loaded.contributions) for score in found}
     fit = [score for score in found if not why[score.defense] and not lacking[score.defense]]
@@ -66,9 +67,14 @@ def setting(score: Score) -> Setting:
     return Setting(name, record.scenario, victim, dataset, profile, apart)
 
 
-def barred(score: Score, tiers: Mapping[str, str], own: bool) -> str:
+def barred(score: Score, loaded: Loaded, own: bool) -> str:
     """What keeps a defense from any rank."""
     records = [record for met in score.met for record in met.records]
+    if invalid := sorted({loaded.invalid[record.key] for record in records if record.key in loaded.invalid}):
+        return f"invalid: {listed(invalid, 3)}"
+    parts = {part["name"] for record in records for part in record.cell["defenses"]}
+    if newer := sorted({new for old, new in successors(loaded.forms).items() if old in parts}):
+        return f"superseded by {listed(newer, 3)}"
     odd = sorted({record.status for record in records} - {"ok"})
     if odd:
         return f"status {listed(odd, 3)}"
@@ -78,7 +84,7 @@ def barred(score: Score, tiers: Mapping[str, str], own: bool) -> str:
         return "is told what no defense could know"
     if score.missing:
         return f"incomplete: has not met {listed(score.missing, 3)}"
-    if not own and any(tiers.get(record.key, "claimed") not in CHECKED for record in records):
+    if not own and any(loaded.tiers.get(record.key, "claimed") not in CHECKED for record in records):
         return "self-reported: nobody else has run it yet"
     return ""
 

@@ -18,6 +18,7 @@ from molebench.leaderboard.standings import Standings
 from molebench.leaderboard.tables import Table
 from molebench.record import Record
 from molebench.store import Attempt
+from molebench.submission.form import Form
 
 SCENARIOS = ("active", "offline", "continual")
 SUBJECTS = {"attack": "attacks", "victim": "victims", "defense": "defenses", "dataset": "datasets"}
@@ -70,7 +71,8 @@ class Failure:
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """All that the pages are made of. By key: folders of the records, and tiers: how far somebody else checked them."""
+    """All that the pages are made of. By key: folders of the records, tiers: how far somebody else checked them, and
+    invalid: why they count no more. forms: of submissions, by slug."""
 
     records: Sequence[Record]
     folders: Mapping[str, Path] = field(default_factory=dict)
@@ -78,6 +80,8 @@ class Site:
     charts: Sequence[Chart] = ()
     failures: Sequence[Failure] = ()
     tiers: Mapping[str, str] = field(default_factory=dict)
+    invalid: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, Form] = field(default_factory=dict)
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -129,7 +133,8 @@ class Site:
 
     def tier(self, key: str) -> str:
         """How far somebody else has checked a record, which cannot say that of itself."""
-        return self.tiers.get(key, "claimed")
+        tier = self.tiers.get(key, "claimed")
+        return f"{tier}, and found invalid: {self.invalid[key]}" if key in self.invalid else tier
 
     @cached_property
     def drawn(self) -> list[tuple[Chart, Figure]]:

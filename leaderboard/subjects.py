@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from molebench.leaderboard.cells import columns_of, line
+from molebench.leaderboard.entered import successors
 from molebench.leaderboard.naming import slug
 from molebench.leaderboard.plugins import KINDS, Card, paragraphs
 from molebench.leaderboard.rows import Row, parts
@@ -10,6 +11,7 @@ from molebench.leaderboard.site import SUBJECTS, Crumb, Page, Site, numbered, se
 from molebench.leaderboard.tables import Cell, Column, Table, whole
 from molebench.leaderboard.tables import Row as Line
 from molebench.record import Record
+from molebench.report import number
 
 MOST = 200  # rows of a page; the rest are among all cells
 VALUES = 12  # of a parameter
@@ -57,6 +59,7 @@ def page(site: Site, kind: str, name: str, rows: Sequence[Row]) -> Page:
         "card": found,
         "paragraphs": list(paragraphs(found.text)) if found else [],
         "threats": threats(records) if kind == "attack" else [],
+        "submission": submitted(site, name) if site.forms.get(name) and site.forms[name].kind == kind else [],
         "parameters": parameters(kind, name, rows, site),
         "components": versions(kind, name, records),
         "facts": data_facts(records) if kind == "dataset" else [],
@@ -66,6 +69,35 @@ def page(site: Site, kind: str, name: str, rows: Sequence[Row]) -> Page:
     }
     crumbs = (Crumb(SUBJECTS[kind].capitalize(), f"{SUBJECTS[kind]}.html"),)
     return Page(subject_page(kind, name), "subject.html.j2", f"{kind.capitalize()} {name}", context, crumbs)
+
+
+def submitted(site: Site, slug: str) -> list[tuple[str, str, str]]:
+    """What the form of a submission says, in words: term, text, address."""
+    form, newer = site.forms[slug], successors(site.forms).get(slug, "")
+    told = form.disclosure
+    claims = (
+        f"{c.metric} {number(c.value, c.metric)} [{number(c.low, c.metric)}, {number(c.high, c.metric)}], "
+        f"{' + '.join(filter(None, (c.attack, c.victim, *c.defenses)))}, profile {c.profile}, "
+        f"seeds {several(map(str, c.seeds))}"
+        for c in form.claims
+    )
+    found = [
+        ("title", form.title, ""),
+        ("authors", several(form.authors), ""),
+        ("contact", form.contact or "", ""),
+        ("paper", form.paper or "", form.paper or ""),
+        ("code", form.code or "", form.code or ""),
+        ("licence", form.licence, ""),
+        ("package", form.package or "", ""),
+        ("supersedes", form.supersedes or "", subject_page(form.kind, form.supersedes) if form.supersedes else ""),
+        ("superseded by", newer, subject_page(form.kind, newer) if newer else ""),
+        ("tuned on attacks", several(told.tuned_on_attacks), ""),
+        ("trusted data", told.trusted_data, ""),
+        ("extra data", told.extra_data, ""),
+        ("pretrained", told.pretrained, ""),
+        *(("claim", claim, "") for claim in claims),
+    ]
+    return [each for each in found if each[1]]
 
 
 def caption(rows: Sequence[Row]) -> str:

@@ -2,7 +2,8 @@
 
     <store>/attested.json      {"schema": "molebench.attested/1", "records": {record_sha256: {"tier": ..., "by": ...}}}
 
-A record is named by its seal: whatever changes in it ends what is said of it. In the project's own store only those who
+A record is named by its seal: whatever changes in it ends what is said of it. One that turns out to be wrong is not
+deleted but marked invalid, with the reason, for good. In the project's own store only those who
 may merge can change the file; a submission that touches it is refused.
 """
 
@@ -19,16 +20,17 @@ from molebench.workspace import writing
 
 FILE = "attested.json"
 SCHEMA = "molebench.attested/1"
-Tier = Literal["local-trusted", "reproduced-tiny", "reproduced"]
+Tier = Literal["claimed", "local-trusted", "reproduced-tiny", "reproduced"]
 
 
 class Attestation(BaseModel):
-    """How far somebody has checked a record, and who."""
+    """How far somebody has checked a record, and who. invalid: why it counts no more, where it does not."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tier: Tier
     by: str = Field(min_length=1, max_length=100)
+    invalid: str = Field(default="", max_length=500)
 
 
 class Attested(BaseModel):
@@ -65,14 +67,40 @@ def chosen(records: Sequence[Record], beginnings: Sequence[str]) -> list[Record]
 
 
 def attest(store: Path, records: Sequence[Record], tier: str, by: str) -> int:
-    """Adds what somebody says of records; returns of how many."""
+    """Adds what somebody says of records; returns of how many. What is invalid stays so."""
+    one, known = attestation(tier=tier, by=by), attestations(store)
+    invalid = {sha: said.invalid for sha, said in known.items()}
+    new = {sha: one.model_copy(update={"invalid": invalid.get(sha, "")}) for sha in seals(records)}
+    write(store, {**known, **new})
+    return len(records)
+
+
+def invalidate(store: Path, records: Sequence[Record], by: str, reason: str) -> int:
+    """Marks records as invalid, of whatever tier; returns how many."""
+    if not reason.strip():
+        raise MolebenchError("--reason is empty; say in one line what is wrong with the records")
+    known = attestations(store)
+    tiers = {sha: known[sha].tier if sha in known else "claimed" for sha in seals(records)}
+    write(store, {**known, **{sha: attestation(tier=tier, by=by, invalid=reason) for sha, tier in tiers.items()}})
+    return len(records)
+
+
+def seals(records: Sequence[Record]) -> list[str]:
+    """What names records here."""
+    return [record.record_sha256 for record in records]
+
+
+def attestation(**said: str) -> Attestation:
+    """What is said of a record; MolebenchError where it cannot be."""
     try:
-        one = Attestation.model_validate({"tier": tier, "by": by})
+        return Attestation.model_validate(said)
     except ValidationError as error:
-        wrong = "--by" if error.errors()[0]["loc"] == ("by",) else "--tier"
-        raise MolebenchError(f"{wrong}: {error.errors()[0]['msg'].lower()}") from error
-    said = {**attestations(store), **{r.record_sha256: one for r in records}}
-    plain = {"schema": SCHEMA, "records": {k: said[k].model_dump() for k in sorted(said)}}
+        option = {"by": "--by", "invalid": "--reason"}.get(str(error.errors()[0]["loc"][0]), "--tier")
+        raise MolebenchError(f"{option}: {error.errors()[0]['msg'].lower()}") from error
+
+
+def write(store: Path, said: Mapping[str, Attestation]) -> None:
+    """Writes the file."""
+    plain = {"schema": SCHEMA, "records": {k: said[k].model_dump(exclude_defaults=True) for k in sorted(said)}}
     with writing(store / FILE) as temporary:
         temporary.write_text(json.dumps(plain, indent=0) + "\n", "utf-8", newline="\n")
-    return len(records)

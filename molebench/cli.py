@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from molebench.commands import board, data, plugins, results, running, sweeping, upkeep
+from molebench.commands import board, data, plugins, results, running, submit, sweeping, upkeep, verify
 
 app = typer.Typer(
     help="Attacks that poison a learner with valid data, the defenses against them, and figures to compare.",
@@ -28,6 +28,8 @@ app.command()(plugins.new)
 app.command()(data.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(board.app, name="leaderboard")
+app.command()(verify.verify)
+app.add_typer(submit.app, name="submit")
 app.add_typer(upkeep.app, name="store")
 
 

@@ -4,7 +4,8 @@ A defense is an object with any of the methods below; a scenario calls them at i
 `Pipeline`. Every view holds private, read-only arrays: no poison mask, no budget, no test label, no other
 party's seed. Every return value is an array, so that a defense can also run in a child process. What a defense
 remembers from one arm to the next (in its module, say) is out of reach here: code that nobody has read could tell
-poisons by what was not in the clean arm. With `--isolate` each call is a fork that is thrown away.
+poisons by what was not in the clean arm. With `--isolate` each call is a fork that is thrown away; what nobody has
+read runs in a sandbox (molebench.sandbox), a new one for each call.
 
 | moment       | called                            | returns                                     |
 |--------------|-----------------------------------|---------------------------------------------|

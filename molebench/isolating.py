@@ -3,7 +3,7 @@
 It acts at the same moments and answers the same, draw for draw. What hangs is killed where an alarm could not reach it,
 what dies is named with its exit code, what it leaves in memory is forgotten after each call (molebench.defending), and
 it holds nothing of this process: neither its files nor its arrays. What it writes to disk or leaves running in the
-background is the sandbox's to forbid.
+background a jail forbids (molebench.sandbox.box), where the workspace has one for it.
 """
 
 import os
@@ -11,13 +11,14 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from io import BufferedIOBase
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -27,31 +28,54 @@ from molebench.hooks import LONGEST, MOMENTS, View
 from molebench.limits import PRINTED, Gauge, OverLimit
 from molebench.messages import Message, drawn, pieces, received
 from molebench.provenance import threads
+from molebench.sandbox.box import CACHE, Jail
+from molebench.sandbox.quoting import Quoted, quoted
 from molebench.trial import Trial
 from molebench.types import Array
 from molebench.workspace import Workspace
 
 CHUNK = 2**16  # bytes written or read at once
+CODES = frozenset((*range(256), *(-int(each) for each in signal.Signals)))  # with which a process can end
+SERVERS = {"defense": "molebench.defending", "attack": "molebench.crafting"}
 
 
-def command() -> list[str]:
-    """What starts the process of a defense; all else that it needs it is sent."""
-    return [sys.executable, "-m", "molebench.defending"]
+class Question(NamedTuple):
+    """What is asked, in plain values and arrays, who is blamed, and how many bytes of arrays the answer may have."""
+
+    who: str
+    head: Mapping[str, Any]
+    arrays: Mapping[str, Array]
+    most: int
 
 
 def isolated(part: Part, extractor: Part | None, workspace: Workspace, seconds: float) -> Any:
     """What stands for a defense: its moments, its card and its parameters; a call may take so many seconds."""
     seen = extractor if "extractor" in part.plugin.card.sees else None
-    task = {
-        "defense": (part.name, part.values),
-        "extractor": (seen.name, seen.values) if seen else None,
-        "environment": replace(workspace, offline=True).environment(threads()),  # what it loads is here already
-    }
     there = [moment for moment in (*MOMENTS, "suspicion") if callable(getattr(part.plugin.made, moment, None))]
     known = {**part.values, "card": part.plugin.card, **{moment: asking(moment) for moment in there}}
     proxy = type(part.name, (), known)()
-    proxy._child = Child(part.name, task, seconds)
+    proxy._child = child_of(part, seen, workspace, seconds)
     return proxy
+
+
+def child_of(part: Part, extractor: Part | None, workspace: Workspace, seconds: float) -> "Child":
+    """The process of a plug-in that sees an extractor, or none; in its jail, where it has one."""
+    jail = jail_of(part.name, extractor, workspace)
+    own = replace(workspace, offline=True).environment(threads())  # what it loads is here already
+    task = {
+        part.plugin.kind: (part.name, part.values),
+        "extractor": (extractor.name, extractor.values) if extractor else None,
+        "environment": jail.box.environment if jail else own,
+    }
+    return Child([sys.executable, "-m", SERVERS[part.plugin.kind]], task, seconds, jail)
+
+
+def jail_of(name: str, extractor: Part | None, workspace: Workspace) -> Jail | None:
+    """The jail of a plug-in, where it has one: with the weights of the extractor that it sees, and no others."""
+    if workspace.jail is None or name not in workspace.jail.names:
+        return None
+    there = (workspace.cache / "weights").glob(f"{extractor.name}-*.safetensors") if extractor else ()
+    return workspace.jail.seeing({f"{CACHE}/weights/{path.name}": path.resolve() for path in there})
 
 
 @contextmanager
@@ -70,28 +94,38 @@ def asking(moment: str) -> Callable[..., Array]:
     """The method of one moment."""
 
     def ask(self: Any, view: View, rng: np.random.Generator) -> Array:
-        return self._child.ask(moment, view, rng)
+        head, arrays = shown(view)
+        most, name = greatest(moment, view), type(self).__name__
+        head |= {"name": name, "moment": moment, "rng": drawn(rng), "most": most}
+        reply = self._child.ask(Question(f"defense {name} at {moment}", head, arrays, most))
+        if reply.arrays.keys() != {"answer"}:
+            raise MolebenchError("its answer is not one array")
+        return reply.arrays["answer"]
 
     return ask
 
 
 @dataclass(eq=False)
 class Child:
-    """The process of one defense, begun when it is first asked. task: what it is told first."""
+    """The process of one plug-in, begun when it is first asked; in a jail, for each question.
 
-    name: str
+    command: what starts it. task: what it is told first.
+    """
+
+    command: Sequence[str]
     task: Mapping[str, Any]
     seconds: float
+    jail: Jail | None = None
     process: "Process | None" = None
 
-    def ask(self, moment: str, view: View, rng: np.random.Generator) -> Array:
+    def ask(self, question: Question) -> Message:
         """Its answer; whatever goes wrong is its end."""
         answer = None
         try:
-            answer = self.answer(moment, view, rng)
+            answer = self.answer(question)
             return answer
         finally:
-            if answer is None:
+            if answer is None or self.jail:
                 self.end()
 
     def end(self) -> None:
@@ -100,38 +134,43 @@ class Child:
             self.process.end()
         self.process = None
 
-    def answer(self, moment: str, view: View, rng: np.random.Generator) -> Array:
+    def answer(self, question: Question) -> Message:
         """Its answer, or how it failed."""
-        most, who = greatest(moment, view), f"defense {self.name} at {moment}"
-        head, arrays = shown(view)
-        head |= {"name": self.name, "moment": moment, "rng": drawn(rng), "most": most}
         begun = [] if self.process else pieces(self.task)
-        process = self.process = self.process or Process()
-        reply = process.asked([*begun, *pieces(head, arrays)], most, self.seconds)
+        process = self.process = self.process or Process(self.command, self.jail)
+        request = pieces(question.head, question.arrays)
+        reply = process.asked([*begun, *request], question.most, self.seconds)
         if reply is None or "ended" in reply.head:
             code = process.end() if reply is None else reply.head["ended"]
-            raise CellFailed(f"{who}: its process {how_ended(int(code or 0))}")
+            whole = code if type(code) is int and code in CODES else 1
+            raise CellFailed(f"{question.who}: its process {how_ended(whole)}")
         if "failed" in reply.head:
-            raise (CellFailed if reply.head.get("whole") else MolebenchError)(str(reply.head["failed"]))
-        return reply.arrays["answer"]
+            said = str(reply.head["failed"])
+            raise (CellFailed if reply.head.get("whole") else MolebenchError)(quoted(said) if self.jail else said)
+        return reply
 
 
 class Process:
     """A process, its three pipes, and its end: at the latest when nobody holds it any more."""
 
-    def __init__(self) -> None:
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command(), stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+    def __init__(self, command: Sequence[str], jail: Jail | None = None) -> None:
+        pipe, words = subprocess.PIPE, jail.command(command) if jail else command
+        process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        self.printed: Any = Quoted(sys.stderr) if jail else sys.stderr
+        self.group = process.pid
         self.pipes = cast("tuple[BufferedIOBase, ...]", (process.stdin, process.stdout, process.stderr))
-        self.end = weakref.finalize(self, ended, process)
+        self.end = weakref.finalize(self, ended, process, jail.after(words) if jail else [])
         for stream in self.pipes[::2]:
             os.set_blocking(stream.fileno(), False)
 
     def asked(self, request: list[memoryview], most: int, seconds: float) -> Message | None:
         """What it answers to a request; None where it ends without."""
-        out = Gauge(sys.stderr, PRINTED)
+        out, stop = Gauge(self.printed, PRINTED), time.monotonic() + seconds
         self.until_it_answers(request, out, seconds)
-        reply = received(self.pipes[1], most)
+        with killed(self.group, stop - time.monotonic()):  # half an answer may be all that comes
+            reply = received(self.pipes[1], most)
+        if reply is None and time.monotonic() >= stop:
+            raise OverLimit(f"it took longer than {seconds:g} s")
         passed_on(self.pipes[2], out)
         return reply
 
@@ -178,11 +217,24 @@ def written(requests: BufferedIOBase, request: list[memoryview]) -> bool:
     return False
 
 
-def ended(process: "subprocess.Popen[bytes]") -> int:
-    """Kills a process and all that it began, where it has not ended; its exit code."""
+@contextmanager
+def killed(group: int, seconds: float) -> Iterator[None]:
+    """Kills a group of processes when the block takes longer."""
+    timer = threading.Timer(max(0.0, seconds), os.killpg, (group, signal.SIGKILL))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def ended(process: "subprocess.Popen[bytes]", after: Sequence[str] = ()) -> int:
+    """Kills a process and all that it began, where it has not ended, and runs what is left to do; its exit code."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     code = process.wait()
+    if after:
+        subprocess.run(after, capture_output=True, check=False)
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
             stream.close()

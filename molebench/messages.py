@@ -17,7 +17,7 @@ from molebench.errors import MolebenchError, first_line
 from molebench.types import Array
 
 LINE = 2**16  # bytes of the longest line
-NUMBERS = re.compile(r"[<>|][biuf][1248]")
+NUMBERS = re.compile(r"[<>|](?:b1|[iu][1248]|f[248])")
 
 
 class Message(NamedTuple):
@@ -57,8 +57,16 @@ def received(stream: BufferedIOBase, most: int | None = None) -> Message | None:
         content = stream.read(sizes[name])
         if len(content) < sizes[name]:
             return None
-        arrays[name] = np.frombuffer(content, dtype).reshape(shape)
+        arrays[name] = shaped(content, dtype, shape)
     return Message(head, arrays)
+
+
+def shaped(content: bytes, dtype: np.dtype, shape: tuple[int, ...]) -> Array:
+    """An array of these bytes; MolebenchError where there is none of such a shape."""
+    try:
+        return np.frombuffer(content, dtype).reshape(shape)
+    except (ValueError, OverflowError) as error:
+        raise MolebenchError(f"{dtype} {first_line(shape)} is no array of numbers") from error
 
 
 def read(line: bytes) -> tuple[dict[str, Any], dict[str, tuple[np.dtype, tuple[int, ...]]]]:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from molebench import provenance, registry
+from molebench.commissioning import Commissioned, commissioned
 from molebench.errors import MolebenchError, blamed
 from molebench.grid import Part, Resolved
 from molebench.hooks import Pipeline
@@ -56,7 +57,7 @@ def prepared(
     scenario = f"molebench.scenarios.{resolved.scenario}"
     trial = Trial(
         dataset=dataset,
-        attack=actor(attack),
+        attack=actor(attack, of_its_own(attack, resolved, workspace)),
         control=control_of(attack, resolved.cell.profile, resolved.modality),
         victim=victim,
         victim_identity=identity(resolved.parts["victim"]) | ({"weights": weights.sha256} if weights else {}),
@@ -84,7 +85,7 @@ def behind(resolved: Resolved, defenses: tuple[Part, ...], workspace: Workspace)
     alone = "screen_pool" if resolved.scenario == "active" else "filter_train"
     extractor, seconds = resolved.parts.get("extractor"), provenance.hook_seconds()
     acting = tuple(
-        (part.name, isolated(part, extractor, workspace, seconds) if workspace.isolate else made(part))
+        (part.name, isolated(part, extractor, workspace, seconds) if workspace.sets_apart(part.name) else made(part))
         for part in defenses
     )
     pipeline = Pipeline(acting, resolved.cell.seed, seconds, alone)
@@ -123,12 +124,19 @@ def identity(part: Part) -> dict[str, Any]:
     return {"name": part.name, "parameters": part.public, "code": registry.code_sha256(part.plugin.module.__name__)}
 
 
-def actor(part: Part) -> Actor:
-    """An attack ready to craft."""
+def of_its_own(part: Part, resolved: Resolved, workspace: Workspace) -> Commissioned | None:
+    """What stands for an attack that runs in a jail; None for one that runs here."""
+    if workspace.jail is None or part.name not in workspace.jail.names:
+        return None
+    return commissioned(part, resolved.parts.get("extractor"), workspace, provenance.hook_seconds())
+
+
+def actor(part: Part, stand_in: Commissioned | None = None) -> Actor:
+    """An attack ready to craft, or what stands for it."""
     threat = part.plugin.card.threat
     if threat is None:
         raise MolebenchError(f"attack {part.name} states no threat model; add threat=ThreatModel(...) to its card")
-    attack = made(part)
+    attack = stand_in or made(part)
     check, faults = getattr(attack, "check", None), getattr(attack, "faults", Faults())
     return Actor(part.name, attack.craft, threat, {"attack": identity(part)}, check, faults)
 

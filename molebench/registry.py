@@ -79,7 +79,11 @@ def provenance(kind: str, name: str) -> tuple[str, str]:
     """Whose code a component is, and of which version; a plug-in file's version is the digest of its code."""
     if kind not in (k.rstrip("s") for k in KINDS):
         return Place.origin, Place.version  # a scenario
-    where = place(f"{kind}s", name)
+    return from_whom(place(f"{kind}s", name))
+
+
+def from_whom(where: Place) -> tuple[str, str]:
+    """The same of one that was found."""
     return where.origin, where.version or f"sha256:{code_sha256(where.module)[:12]}"
 
 

@@ -13,6 +13,7 @@ from molebench.compatible import check_modality
 from molebench.errors import DISK, Busy, CellFailed, MolebenchError, cannot_write, listed
 from molebench.grid import Cell, Resolved, modules, resolve
 from molebench.isolating import gone_after
+from molebench.places import Place
 from molebench.predictions import Writing, poison_arrays
 from molebench.preparing import equipped, loaded, prepared
 from molebench.progress import say
@@ -42,8 +43,12 @@ def run(cell: Cell, workspace: Workspace | None = None, wait: bool = True) -> Re
     raises Busy. Raises MolebenchError for a user's mistake; CellFailed, and a note in attempts/, where a cell cannot
     finish.
     """
-    workspace = workspace or Workspace.from_environment()
-    resolved, store = resolve(cell), Store(workspace.store)
+    return run_resolved(resolve(cell), workspace or Workspace.from_environment(), wait)
+
+
+def run_resolved(resolved: Resolved, workspace: Workspace, wait: bool = True) -> Record:
+    """The same of a cell whose names have been looked up."""
+    store = Store(workspace.store)
     if known := up_to_date(store, resolved):
         return known
     with store.locked(resolved.key, wait) as ours:
@@ -127,12 +132,14 @@ def executed(resolved: Resolved, workspace: Workspace, store: Store) -> Record:
 
 def components(resolved: Resolved) -> list[Component]:
     """Every plug-in that takes part, and the scenario."""
-    titled = ((title.partition(" "), module) for title, module in modules(resolved).items())
-    return [_component(kind, name, module) for (kind, _, name), module in titled]
+    parts = (*resolved.parts.values(), *resolved.defenses)
+    places = {f"{part.plugin.kind} {part.name}": part.plugin.place for part in parts}
+    return [_component(title, module, places.get(title)) for title, module in modules(resolved).items()]
 
 
-def _component(kind: str, name: str, module: str) -> Component:
-    origin, version = registry.provenance(kind, name)
+def _component(title: str, module: str, where: Place | None) -> Component:
+    kind, _, name = title.partition(" ")
+    origin, version = registry.from_whom(where) if where else registry.provenance(kind, name)
     return Component(kind=kind, name=name, version=version, origin=origin, code_sha256=registry.code_sha256(module))
 
 

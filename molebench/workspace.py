@@ -20,6 +20,7 @@ import platformdirs
 from molebench.errors import MolebenchError, cannot_write
 from molebench.locks import NO_FLOCK, grasped, unlocked
 from molebench.progress import Progress, silent
+from molebench.sandbox.box import Jail
 from molebench.types import FileFact
 
 TEMPORARY = ".tmp"
@@ -29,7 +30,7 @@ TEMPORARY = ".tmp"
 class Workspace:
     """data: files the user has. cache: what can be made again. store: records. offline: no connection. stages: folder
     of the stage cache, where it is not the cache's own. explain: whether each stage says why it runs. isolate: whether
-    each defense gets a process of its own."""
+    each defense gets a process of its own. jail: where the plug-ins that it names run, whatever isolate says."""
 
     data: Path
     cache: Path
@@ -39,6 +40,7 @@ class Workspace:
     stages: Path | None = None
     explain: bool = False
     isolate: bool = False
+    jail: Jail | None = None
 
     @classmethod
     def from_environment(
@@ -54,6 +56,10 @@ class Workspace:
             progress=progress,
             isolate=isolate or _said("MOLEBENCH_ISOLATE"),
         )
+
+    def sets_apart(self, name: str) -> bool:
+        """Whether a defense of this name gets a process of its own."""
+        return self.isolate or (self.jail is not None and name in self.jail.names)
 
     def environment(self, threads: int) -> dict[str, str]:
         """What a process that works for this one is told of folders, plug-ins and threads."""

@@ -17,8 +17,9 @@ from molebench import registry
 from molebench.nets import FrozenExtractor
 from molebench.workspace import Workspace
 from tests.chromium import browser
+from tests.sandboxed import driver
 
-__all__ = ["browser"]  # a fixture: one browser for all tests of a process
+__all__ = ["browser", "driver"]  # fixtures: one browser, one sandbox for all tests of a process
 ROOT = Path(__file__).parents[1]
 
 

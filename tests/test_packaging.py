@@ -53,6 +53,9 @@ def test_the_wheel_holds_nothing_but_molebench(wheel: Path) -> None:
 def test_the_wheel_carries_every_plug_in_and_its_data(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     assert {f"molebench/templates/new/{kind}.py.txt" for kind in ("attack", "victim", "defense", "dataset")} <= inside
+    assert {f"molebench/templates/submission/{kind}.yaml.txt" for kind in ("attack", "defense")} <= inside
+    assert {"molebench/submission/form.py", "molebench/submission/check.py"} <= inside
+    assert [name for name in inside if "/submissions/" in name] == []  # other people's code
     for kind in ("attacks", "victims", "defenses", "datasets", "benchmarks"):
         for file in (ROOT / kind).iterdir():
             if file.suffix in (".py", ".yaml", ".npz", ".txt"):

@@ -1,6 +1,7 @@
 """What CI may do and does: pinned actions, no right too many, no secret, and commands that run on any machine."""
 
 import importlib.util
+import itertools
 import os
 import re
 import shlex
@@ -39,14 +40,14 @@ def steps(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def commands(path: Path) -> Iterator[list[str]]:
-    """The words of each line that a workflow has run."""
+    """The words of each line that a workflow has run, up to where its output goes."""
     for step in steps(path):
         for line in step.get("run", "").splitlines():
-            yield shlex.split(line)
+            yield list(itertools.takewhile(lambda word: word not in ("|", ">", "2>&1"), shlex.split(line)))
 
 
-def test_there_is_a_workflow_for_the_tests_the_wheel_and_the_board() -> None:
-    assert [path.name for path in FILES] == ["leaderboard.yml", "test.yml", "wheel.yml"]
+def test_there_is_a_workflow_for_the_tests_the_wheel_the_board_and_submissions() -> None:
+    assert [path.name for path in FILES] == ["leaderboard.yml", "submission.yml", "test.yml", "wheel.yml"]
     assert list(FOLDER.iterdir()) != []
     assert {path.suffix for path in FOLDER.iterdir()} == {".yml"}  # .yaml would run and not be looked at here
 
@@ -116,6 +117,40 @@ def test_only_what_main_holds_is_deployed_and_the_job_that_deploys_runs_nothing_
     assert set(stores) == {"leaderboard/results"}
 
 
+def test_a_submission_is_judged_by_the_base_branch_and_is_data_itself() -> None:
+    path = FOLDER / "submission.yml"
+    content = workflow(path)
+    assert content[True] == {"pull_request": {"paths": ["leaderboard/submissions/**"]}}
+    assert [job["timeout-minutes"] for job in content["jobs"].values()] == [20]
+    base, head = (step["with"] for step in steps(path) if step.get("uses", "").startswith("actions/checkout@"))
+    assert base["ref"] == "${{ github.event.pull_request.base.sha }}"
+    assert "path" not in base
+    assert (head["ref"], head["path"]) == ("${{ github.event.pull_request.head.sha }}", "submitted")
+    assert [step for step in steps(path) if "working-directory" in step] == []  # nothing runs among the data
+    assert content["defaults"] == {"run": {"shell": "bash"}}  # a failure is one through a pipe too
+    run = [" ".join(words) for words in commands(path)]
+    order = [
+        i
+        for start in ("git", ".venv/bin/molebench submit scope", "make verify-submission")
+        for i in starting(run, start)
+    ]
+    assert order == sorted(order)
+    assert len(order) == 3
+    assert "--no-renames" in run[order[0]]  # a file that is moved away from elsewhere is touched there
+
+
+def starting(lines: list[str], start: str) -> list[int]:
+    """Which lines start so."""
+    return [i for i, line in enumerate(lines) if line.startswith(start)]
+
+
+def test_make_does_with_a_submission_what_ci_does() -> None:
+    words = ["make", "--dry-run", "verify-submission", "DIR=x y", "STORE=s"]
+    done = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
+    lines = [line.partition("-m molebench ")[2] for line in done.stdout.splitlines() if "-m molebench" in line]
+    assert lines == ['submit check "x y"', 'verify "x y" --profile tiny --store "s"']
+
+
 def test_zizmor_finds_nothing() -> None:
     zizmor = shutil.which("zizmor", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if zizmor is None:
@@ -144,7 +179,7 @@ def test_every_command_exists_with_its_options(path: Path) -> None:
             assert importlib.util.find_spec(rest[1]), words
             assert [word for word in rest if word.startswith("tests/") and not (ROOT / word).is_file()] == []
         else:
-            assert program == "diff", words
+            assert program in ("diff", "git", "sudo"), words
 
 
 def understood(words: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Looking after a store: `store verify`, `store attest`, `store gc`, `store index`."""
+"""Looking after a store: `store verify`, `store attest`, `store invalidate`, `store gc`, `store index`."""
 
 from collections import Counter
 from typing import Annotated
@@ -61,6 +61,24 @@ def attest(by: By, keys: Keys = None, tier: Reproduced = "reproduced", store: St
     records = chosen(load_records(workspace.store), keys or [])
     made = say_so(workspace.store, records, tier, by)
     typer.echo(f"{made} {'record' if made == 1 else 'records'} {tier} by {by}: {workspace.store / 'attested.json'}")
+
+
+@app.command()
+@plain_errors
+def invalidate(
+    keys: Annotated[list[str], typer.Argument(help="Records, by the beginning of their keys.")],
+    by: Annotated[str, typer.Option("--by", help="Who says so.")],
+    reason: Annotated[str, typer.Option("--reason", help="What is wrong with them, in one line.")],
+    store: StoreDir = None,
+) -> None:
+    """Mark records as invalid, with the reason: the board shows them so and ranks them no more; nothing is deleted."""
+    from molebench.attesting import chosen
+    from molebench.attesting import invalidate as say_so
+    from molebench.store import load_records
+
+    workspace = opened(store)
+    made = say_so(workspace.store, chosen(load_records(workspace.store), keys), by, reason)
+    typer.echo(f"{made} {'record' if made == 1 else 'records'} invalid: {workspace.store / 'attested.json'}")
 
 
 @app.command()
