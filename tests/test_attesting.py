@@ -84,11 +84,8 @@ def behind(slug: str) -> Callable[[Content], None]:
         content["cell"]["defenses"] = [{"name": slug, "parameters": {}}]
         for name in ("clean", "poisoned"):
             content["arms"][f"{name}_defended"] = content["arms"][f"{name}_undefended"]
-        m = content["metrics"]
-        content["metrics"] = {
-            "delta_total_defended": metrics["delta_total"],
-            "accuracy_clean": metrics["accuracy_clean"],
-        }
+        kept = content["metrics"]
+        content["metrics"] = {"delta_total_defended": kept["delta_total"], "accuracy_clean": kept["accuracy_clean"]}
 
     return change
 
