@@ -9,7 +9,9 @@ import yaml
 from molebench.record import Record
 from molebench.report import number
 from molebench.submission.check import checked
+from molebench.submission.form import read
 from molebench.submission.scaffold import scaffold
+from molebench.submission.standing_in import digest
 from tests.board_records import resealed
 from tests.stored import FIRST, KEY, content
 
@@ -48,7 +50,6 @@ def filled(home: Path, slug: str = SLUG, kind: str = "defense") -> Path:
 def with_records(home: Path) -> Path:
     """A break whose claim is what its one record says."""
     folder, record = filled(home, BREAK, "attack"), renamed(BREAK)
-    put(folder, record)
     figure, cell = record.metrics["delta_total"], record.cell
     words = {
         "victim": cell["victim"]["name"],
@@ -63,15 +64,17 @@ def with_records(home: Path) -> Path:
     source = (folder / "attack.py").read_text("utf-8")
     mine = source.replace("    n_poison: Count = 500", f"    {fields}")
     (folder / "attack.py").write_text(mine, "utf-8")
-    return fill(folder, params=cell["attack"]["parameters"], claims=[{**claim(folder), **words}])
+    fill(folder, params=cell["attack"]["parameters"], claims=[{**claim(folder), **words}])
+    put(folder, renamed(BREAK, digest(read(folder), folder)))
+    return folder
 
 
-def renamed(slug: str, **changes: Any) -> Record:
-    """The first store's record as an attack of this name would have made it."""
+def renamed(slug: str, source: str = "", **changes: Any) -> Record:
+    """The first store's record as an attack of this name, and of this code, would have made it."""
     new = {**content(), **changes}
     for component in new["components"]:
         if component["kind"] == "attack" and component["name"] == new["cell"]["attack"]["name"]:
-            component["name"] = slug
+            component |= {"name": slug, "code_sha256": source or component["code_sha256"]}
     new["cell"]["attack"]["name"] = slug
     return resealed(new)
 

@@ -223,7 +223,7 @@ HARD = {
         "RuntimeError: can't start new thread",
     ),
 }
-SMALL = Limits(cpu=1, memory=1024, processes=32, file=1, disk=8)
+SMALL = Limits(cpu=3, memory=1024, processes=32, file=1, disk=8)
 
 
 @pytest.mark.parametrize("name", REFUSED)

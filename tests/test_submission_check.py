@@ -326,7 +326,14 @@ def other(folder: Path) -> None:
     put(folder, renamed("somebody_elses"))
 
 
+def recoded(folder: Path) -> None:
+    """The code is not what the record was made by."""
+    path = folder / "attack.py"
+    path.write_text(path.read_text("utf-8") + "\n\nMORE = 1\n", "utf-8")
+
+
 RECORDS: dict[str, tuple[Spoil, str]] = {
+    "of other code": (recoded, "was made by other code than attack.py is now; run molebench verify again"),
     "a claim that they contradict": (lambda f: crossed(f, 12.3), "claim 1: says delta_total 12.3; its records say "),
     "a metric that they have not": (
         lambda f: fill(f, claims=[claim(f, metric="forgetting")]),
