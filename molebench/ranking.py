@@ -121,22 +121,22 @@ def variances(found: Boards, drawn: Array, items: Array) -> tuple[Array, Array]:
 
 def intervals(found: Boards, level: float = 0.05) -> tuple[Array, Array]:
     """Student's interval of each score."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     v, nu = variances(found, found.drawn, found.items)
-    half = t.ppf(1 - level / 2, nu) * np.sqrt(v)
+    half = stdtrit(nu, 1 - level / 2) * np.sqrt(v)
     return found.score - half, found.score + half
 
 
 def told_apart(found: Boards, level: float = LEVEL) -> Bool[Array, "e e"]:
     """Which pairs Holm rejects."""
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     e = len(found.score)
     i, j = np.triu_indices(e, 1)
     v, nu = variances(found, found.drawn[:, i] - found.drawn[:, j], found.items[:, i] - found.items[:, j])
     gap = np.abs(found.score[i] - found.score[j])
-    p = np.where(v > 0, 2 * t.sf(gap / np.sqrt(np.where(v > 0, v, 1.0)), nu), np.where(gap > 0, 0.0, 1.0))
+    p = np.where(v > 0, 2 * stdtr(nu, -gap / np.sqrt(np.where(v > 0, v, 1.0))), np.where(gap > 0, 0.0, 1.0))
     apart = np.zeros((e, e), dtype=bool)
     rejected = holm(p, level)
     apart[i[rejected], j[rejected]] = True

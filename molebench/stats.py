@@ -63,9 +63,9 @@ def average(values: Sequence[float]) -> float:
 @lru_cache(maxsize=256)
 def quantile(level: float, freedom: int) -> float:
     """Student's t between which and its negative lies this share; a board asks for a few of them very often."""
-    from scipy.stats import t  # slow to import
+    from scipy.special import stdtrit  # scipy.stats has it too, and takes a second to import
 
-    return float(t.ppf((1 + level) / 2, freedom))
+    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 def trial_interval(
