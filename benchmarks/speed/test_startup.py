@@ -27,11 +27,9 @@ ROUNDS = 7
     ("words", "most"), [(("--help",), 0.3), (("list",), 0.3), (RUN, 2.0)], ids=["help", "list", "cached run"]
 )
 def test_a_command_answers_at_once(
-    benchmark: BenchmarkFixture, words: tuple[str, ...], most: float, tmp_path: Path, fetched: Workspace
+    benchmark: BenchmarkFixture, words: tuple[str, ...], most: float, tmp_path: Path
 ) -> None:
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "weights").symlink_to((fetched.cache / "weights").resolve())
-    home = folders(Workspace(fetched.data, tmp_path / "cache", tmp_path / "store"))
+    home = folders(Workspace.from_environment(store=tmp_path / "store"))
     molebench(*words, env=home)  # the cell is run, files are read from the disk, bytecode is compiled
     seconds: list[float] = []
 
