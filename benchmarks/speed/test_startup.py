@@ -19,7 +19,7 @@ from molebench.workspace import Workspace
 from tests.commands import SMALL, folders
 from tests.conftest import ROOT, molebench
 
-RUN = ("run", "--attack", "none", *SMALL)
+RUN = ("run", "--attack", "noise", *SMALL)
 ROUNDS = 7
 
 
