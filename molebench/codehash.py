@@ -30,10 +30,18 @@ def _sha256(module: str, file: Path | None) -> str:
     while todo:
         name = todo.pop()
         if name not in seen and (path := module_file(name)):
-            tree = _bare(ast.parse(path.read_text("utf-8")))
-            seen[name] = canonical(tree)
-            todo += imports(tree, name if path.name == "__init__.py" else name.rpartition(".")[0])
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            seen[name], further = _read(path, path.stat().st_mtime_ns, package)
+            todo += further
     return hashlib.sha256("\n".join(f"{n}\n{seen[n]}" for n in sorted(seen)).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=1024)  # components share most of what they import
+def _read(path: Path, changed: int, package: str) -> tuple[str, tuple[str, ...]]:
+    """The code of a file as text, and the modules that it imports; read again only when the file has changed."""
+    del changed
+    tree = _bare(ast.parse(path.read_text("utf-8")))
+    return canonical(tree), tuple(imports(tree, package))
 
 
 def module_file(name: str) -> Path | None:

@@ -21,6 +21,7 @@ ORDER = [
     "submission.packages",
     "commands.sweeping",
     "commands.running",
+    "recalling",
     "commands.results",
     "commands.plugins",
     "commands.board",

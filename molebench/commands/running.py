@@ -47,6 +47,7 @@ def run(
         named_cell(attack, victim, dataset, defense or [], profile, seed + i, settings or []) for i in range(trials)
     ]
     workspace = replace(opened(store, offline, isolate), explain=explain)
+    there = {} if explain or repeat_check else known(cells, workspace)
     if repeat_check:
         from molebench.repeating import repeated
 
@@ -56,7 +57,7 @@ def run(
     records: list[Record] = []
     folders: dict[Path, list[str]] = {}
     for cell in cells:
-        records.append(finished(cell, workspace))
+        records.append(there.get(cell.seed) or finished(cell, workspace))
         folders |= {} if no_plots else pictured(records[-1:], workspace)
     folders |= {} if no_plots else pictured_groups(records, workspace)
     if as_json:
@@ -81,8 +82,8 @@ def run(
 def named_cell(
     attack: str, victim: str, dataset: str | None, defenses: list[str], profile: str, seed: int, settings: list[str]
 ) -> "Cell":
-    """The cell that the options name, every name and parameter checked before anything runs."""
-    from molebench.grid import PROFILES, Cell, resolve
+    """The cell that the options name."""
+    from molebench.grid import PROFILES, Cell
 
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
@@ -92,7 +93,7 @@ def named_cell(
         if not equals:
             raise MolebenchError(f"--set {setting}: expected part.parameter=value, such as attack.steps=50")
         parameters[name.strip()] = value.strip()
-    cell = Cell(
+    return Cell(
         attack=attack,
         victim=victim,
         dataset=dataset,
@@ -101,15 +102,24 @@ def named_cell(
         profile=profile,
         seed=seed,
     )
-    resolve(cell)
-    return cell
+
+
+def known(cells: Sequence["Cell"], workspace: "Workspace") -> dict[int, "Record"]:
+    """The records that are there already, by seed."""
+    from molebench.recalling import recalled
+
+    return {cell.seed: record for cell in cells if (record := recalled(cell, workspace))}
 
 
 def finished(cell: "Cell", workspace: "Workspace") -> "Record":
-    """A cell's record."""
-    from molebench.runner import run as run_cell
+    """A cell's record, all that it names checked before anything runs; the same words find it at once next time."""
+    from molebench.grid import resolve
+    from molebench.recalling import remember
+    from molebench.runner import run_resolved
 
-    return run_cell(cell, workspace)
+    record = run_resolved(resolved := resolve(cell), workspace)
+    remember(cell, resolved, workspace)
+    return record
 
 
 def pictured(records: Sequence["Record"], workspace: "Workspace") -> dict[Path, list[str]]:
