@@ -19,8 +19,9 @@ MORE = (
     Column("cost", "cost", numeric=True, help="metrics.html#clean_cost"),
     Column("seeds", "seeds", numeric=True),
     Column("state", "state", help="method.html#states"),
-    Column("why", "why", wide=True),
+    Column("tier", "checked by others", help="method.html#tiers"),
 )
+WHY = Column("why", "why", wide=True)
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,12 @@ def title(standings: Standings) -> str:
 
 def table(standings: Standings) -> Table:
     """The entries of a setting, with a column an attack."""
+    why = any(entry.why for entry in standings.entries)
     return Table(
         slug=f"board-{slug(standings.setting.scenario)}-{file_safe(standings.setting.name)}",
         caption=f"{standings.setting.scenario}: {title(standings)}",
-        columns=(*FIRST, *MORE, *map(met_by, standings.attacks)),
-        rows=tuple(row(entry, standings.attacks) for entry in standings.entries),
+        columns=(*FIRST, *MORE, *([WHY] if why else []), *map(met_by, standings.attacks)),
+        rows=tuple(row(entry, standings.attacks, why) for entry in standings.entries),
         files=True,
     )
 
@@ -78,12 +80,13 @@ def met_by(attack: str) -> Column:
     return Column(f"attack-{slug(attack)}", name, numeric=True, note=own)
 
 
-def row(entry: Entry, attacks: Sequence[str]) -> Row:
+def row(entry: Entry, attacks: Sequence[str], why: bool) -> Row:
     """An entry: the first cells, what each attack did, and the rest."""
     met = {each.attack: each for each in entry.met}
     first = (defense(entry), place(entry), group(entry), measured(entry.score, worst_page(entry)), Cell(entry.worst))
-    last = (measured(entry.cost, worst_page(entry)), whole(entry.seeds), Cell(entry.state), Cell(entry.why))
-    return Row(slug(entry.defense), (*first, *last, *(suffered(met.get(attack)) for attack in attacks)))
+    more = [measured(entry.cost, worst_page(entry)), whole(entry.seeds), Cell(entry.state), Cell(entry.tier)]
+    more += [Cell(entry.why)] if why else []
+    return Row(slug(entry.defense), (*first, *more, *(suffered(met.get(attack)) for attack in attacks)))
 
 
 def place(entry: Entry) -> Cell:

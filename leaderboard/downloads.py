@@ -79,7 +79,7 @@ def boards(site: Site) -> Iterator[File]:
     """The standings as they are, for programs."""
     yield text("data/board.json", canonical([asdict(each) for each in site.standings]) + "\n")
     head = ("scenario", "victim", "dataset", "profile", "apart", "defense", "state", "place_low", "place_high", "group")
-    figures = ("score", "score_low", "score_high", "worst", "cost", "cost_low", "cost_high", "seeds", "why")
+    figures = ("score", "score_low", "score_high", "worst", "cost", "cost_low", "cost_high", "seeds", "tier", "why")
     yield text("data/board.csv", csv_text((*head, *figures), board_lines(site)))
 
 
@@ -93,7 +93,7 @@ def board_lines(site: Site) -> Iterator[list[str | float | int | None]]:
             score = [entry.score.value, entry.score.low, entry.score.high]
             cost = [entry.cost.value, entry.cost.low, entry.cost.high] if entry.cost else [None] * 3
             place = [entry.defense, entry.state, low, high, entry.group]
-            yield [*where, *place, *score, entry.worst, *cost, entry.seeds, entry.why]
+            yield [*where, *place, *score, entry.worst, *cost, entry.seeds, entry.tier, entry.why]
 
 
 def of_tables(page: Page) -> Iterator[File]:

@@ -6,9 +6,11 @@ fewer than `SEEDS` seeds, or not all seeds of the victim without a defense, an e
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 import numpy as np
 
+from molebench.attesting import Tier
 from molebench.contributions import Contributions
 from molebench.errors import listed
 from molebench.leaderboard.entered import successors
@@ -22,6 +24,7 @@ from molebench.worst_case import NONE, Score, scores, setting_of
 from molebench.worst_case import Met as Meeting
 
 ORDER = {"ranked": 0, "provisional": 1, "shown": 2}
+TIERS = get_args(Tier)  # from the word of a record's author to a maintainer's
 CHECKED = ("reproduced-tiny", "reproduced")  # tiers of records that somebody else has run too
 FAR = 1e6  # points: what an attack that a defense has not met takes from it, so that it is never the worst
 
@@ -48,7 +51,7 @@ def standing(found: Sequence[Score], loaded: Loaded, own: bool) -> Standings:
     fit = [score for score in found if not why[score.defense] and not lacking[score.defense]]
     due = seeds_of(base) if base else set()
     places = dict(zip((score.defense for score in fit), placed(fit, due, loaded.contributions), strict=True))
-    entries = [entry(s, places.get(s.defense), due, why[s.defense], lacking[s.defense]) for s in found]
+    entries = [entry(s, places.get(s.defense), due, why[s.defense], lacking[s.defense], loaded.tiers) for s in found]
     first = found[0].met[0]
     return Standings(
         setting=setting(found[0]),
@@ -139,7 +142,7 @@ def by_attack(score: Score, seed: int, due: set[int]) -> dict[str, Record]:
     return {met.attack: r for met in whole for r in met.records if r.seeds["cell"] == seed}
 
 
-def entry(score: Score, place: Place | None, due: set[int], why: str, lacking: str) -> Entry:
+def entry(score: Score, place: Place | None, due: set[int], why: str, lacking: str, tiers: Mapping[str, str]) -> Entry:
     """A defense as the board shows it."""
     whole = [met for met in score.met if place is None or due <= seeds(met)]
     worst = min(whole, key=lambda met: met.figure.value)
@@ -158,6 +161,7 @@ def entry(score: Score, place: Place | None, due: set[int], why: str, lacking: s
         why=why or lacking,
         rank=place.rank if place else None,
         group=place.group if place else None,
+        tier=min((tiers.get(r.key, "claimed") for met in score.met for r in met.records), key=TIERS.index),
     )
 
 

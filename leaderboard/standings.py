@@ -46,6 +46,7 @@ class Entry:
     why: str
     rank: tuple[int, int] | None
     group: int | None
+    tier: str = "claimed"
 
 
 @dataclass(frozen=True)
