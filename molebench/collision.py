@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from molebench.aims import Target, neighbours, several
 from molebench.types import Array, AttackView, Modality, Samples
@@ -30,6 +30,13 @@ def batch_of(extractor: Extractor) -> int:
     return int(getattr(extractor, "batch", BATCH))
 
 
+def device_of(extractor: Extractor) -> torch.device:
+    """Where an extractor computes: where its weights are, or those of the one within it."""
+    inner = getattr(extractor, "extractor", extractor)
+    parts = inner.parameters() if isinstance(inner, nn.Module) else iter(())
+    return next((part.device for part in parts), torch.device("cpu"))
+
+
 def extracted(
     extractor: Extractor,
     x: Array,
@@ -42,10 +49,10 @@ def extracted(
 
     parts = []
     with torch.no_grad(), (progress or silent)(label, len(x)) as advance:
-        size = batch_of(extractor)
+        size, device = batch_of(extractor), device_of(extractor)
         for start in range(0, len(x), size):
             batch = modality.values(x[start : start + size])
-            parts.append(extractor(torch.from_numpy(batch)).numpy())
+            parts.append(extractor(torch.from_numpy(batch).to(device)).cpu().numpy())
             advance(len(batch))
     return np.concatenate(parts)
 

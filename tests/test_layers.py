@@ -206,6 +206,7 @@ ORDER = [
     "originals",
     "sources",
     "downloads",
+    "descent",
     "collision",
     "aims",
     "expectation",
