@@ -199,6 +199,7 @@ ORDER = [
     "extractors.efficientnet_lite0",
     "extractors.resnet50",
     "extractors.yamnet",
+    "frozen",
     "yamnet_files",
     "yamnet_saved_model",
     "log_mel",
