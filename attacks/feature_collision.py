@@ -27,7 +27,7 @@ from torch import Tensor
 
 from molebench.aims import Target
 from molebench.cards import Count, NonNegative, Positive, Share, attack
-from molebench.collision import Extractor, batch_of, chosen_bases, dithered, ratios
+from molebench.collision import Extractor, at_once, chosen_bases, dithered, ratios
 from molebench.descent import Descent, Given, Left
 from molebench.errors import MolebenchError
 from molebench.expectation import Expected, Over, kinds_of
@@ -96,7 +96,7 @@ class FeatureCollision:
         over = Expected(f, kinds, self.draws, view.modality, rng) if kinds else f
         descent = Descent(self.beta, self.steps, self.lr, self.tolerance, view.modality)
         given = self.given(bases.x, over.aim(mu) if isinstance(over, Expected) else mu, view.modality, rng)
-        left = descent.of(over, given, len(bases), batch_of(f))
+        left = descent.of(over, given, len(bases), at_once(f, bases.x.shape[1:]))
         x, facts = crafted(left, bases.x, view.modality, view.progress or silent)
         facts["seconds"] = np.full(len(x), (time.perf_counter() - start) / max(len(x), 1))
         facts["collision_ratio"] = ratios(f, x, bases.x, mu, view.modality)
@@ -145,6 +145,7 @@ def collide(
     """
     mu, moved = target.expand(len(x), -1), torch.empty_like(x)
     descent = Descent(beta, steps, lr, tolerance, modality)
-    for who, found, _ in descent.of(extractor, lambda some: (x[some], x[some], mu[some]), len(x), batch_of(extractor)):
+    size = at_once(extractor, x.shape[1:])
+    for who, found, _ in descent.of(extractor, lambda some: (x[some], x[some], mu[some]), len(x), size):
         moved[who] = found
     return torch.from_numpy(modality.values(modality.quantise(moved.numpy())))

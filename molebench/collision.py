@@ -23,11 +23,18 @@ from molebench.types import Array, AttackView, Modality, Samples
 Extractor = Callable[[Tensor], Tensor]
 
 BATCH = 125  # samples a forward pass: larger ones are no faster on a CPU, and memory follows it
+PIXELS = 32 * 96 * 96  # of images that descend together: more are no faster either
 
 
 def batch_of(extractor: Extractor) -> int:
     """Samples a forward pass: what an extractor says is quickest, or BATCH."""
     return int(getattr(extractor, "batch", BATCH))
+
+
+def at_once(extractor: Extractor, shape: tuple[int, ...]) -> int:
+    """Samples of this shape that descend together: all their maps are kept for the gradient, so few large images."""
+    pixels = shape[0] * shape[1] if len(shape) == 3 else 0
+    return max(1, min(batch_of(extractor), PIXELS // max(pixels, 1)))
 
 
 def device_of(extractor: Extractor) -> torch.device:

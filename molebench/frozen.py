@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -80,7 +80,7 @@ class KeptConv2d(Kept, SmallMapConv2d):
         return super().matrix(key[0], starts or [])
 
 
-class KeptSameConv2d(Kept, Conv2dSame):  # type: ignore[misc]
+class KeptSameConv2d(Kept, Conv2dSame):
     """TensorFlow's padding at stride 2 of square kernels with an odd side, without a padded copy."""
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c i j"]:
@@ -106,7 +106,7 @@ class Clipped(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         """Where nothing was clipped."""
         (y,) = ctx.saved_tensors
@@ -118,5 +118,5 @@ class OwnReLU6(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """x, overwritten."""
-        clipped: Tensor = Clipped.apply(x)  # type: ignore[no-untyped-call]
+        clipped: Tensor = Clipped.apply(x)
         return clipped

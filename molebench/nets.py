@@ -5,7 +5,6 @@ before it: W' = W g / sqrt(v + e), b' = b - m g / sqrt(v + e). Same function, a 
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -52,7 +51,7 @@ class FrozenExtractor(nn.Module):
         body: nn.Module,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        channels: Literal["rgb", "bgr"] = "rgb",
+        channels: str = "rgb",
         blocks: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
