@@ -9,7 +9,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from molebench.extractors import efficientnet_lite0, resnet50
-from molebench.frozen import KeptConv2d, KeptSameConv2d, OwnReLU6, quick
+from molebench.frozen import KeptConv2d, KeptDepthwise, KeptSameConv2d, OwnReLU6, quick
 from molebench.nets import folded
 from molebench.rng import torch_stream
 
@@ -50,8 +50,10 @@ def agree(plain: nn.Module, x: Tensor) -> nn.Module:
     return ours
 
 
-@pytest.mark.parametrize("side", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(1, 1, 0), (1, 2, 0), (3, 1, 1), (3, 2, 1), (1, 1, 1)])
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(1, 1, 0), (1, 2, 0), (1, 3, 0), (3, 1, 1), (3, 2, 1), (1, 1, 1)]
+)
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_convolution_of_small_maps(side: int, kernel: int, stride: int, padding: int, bias: bool) -> None:
     plain = frozen(nn.Sequential(nn.Conv2d(5, 7, kernel, stride, padding, bias=bias)))
@@ -69,6 +71,15 @@ def test_tensorflows_padding_at_stride_two(kernel: int, shape: tuple[int, int]) 
     plain = frozen(nn.Sequential(Conv2dSame(6, 6, kernel, 2, groups=6)))
     ours = agree(plain, normal(3, 6, *shape))
     assert isinstance(ours.get_submodule("0"), KeptSameConv2d)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (2, 2), (1, 1), (3, 10)])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_depthwise_convolution(kernel: int, shape: tuple[int, int], bias: bool) -> None:
+    plain = frozen(nn.Sequential(nn.Conv2d(6, 6, kernel, 1, kernel // 2, groups=6, bias=bias)))
+    ours = agree(plain, normal(3, 6, *shape))
+    assert isinstance(ours.get_submodule("0"), KeptDepthwise)
 
 
 def test_a_relu6_after_a_convolution_at_its_corners_too() -> None:
