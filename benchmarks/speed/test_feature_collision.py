@@ -13,7 +13,8 @@ takes turns, round by round, so that what else the machine does meets all alike;
   asks for.
 - Seconds to a collision: images of cifar10_jpeg nearest to the target, ResNet-50 at 32 px, crafted by the attack itself
   with a tolerance at which samples leave; judged in float32, after rounding to uint8.
-- Memory: what crafting adds to a fresh process with 50 poisons and with 500, of which only inputs and results may grow.
+- Memory: the most that a fresh process holds which crafts so many poisons; once the batch is full only inputs and
+  results may grow. Time is its processors'.
 
 Issue 11 asks for 20 times less time a sample-step than ART's: docs/performance-collision.md says what is reached.
 """
@@ -27,7 +28,7 @@ from functools import cache
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -211,12 +212,12 @@ def nearest(n: int) -> AttackView:
     return AttackView(some[np.argsort(away)[:n]], dataset.classes, IMAGE, n, ours("resnet50"))
 
 
-def collided(n: int, extractor: Extractor | None = None, **parameters: Any) -> tuple[Poison, float]:
-    """Poisons, and the seconds a sample that crafting them took."""
-    view, start = nearest(n), perf_counter()
+def collided(n: int, extractor: Extractor | None = None, **parameters: Any) -> tuple[Poison, float, float]:
+    """Poisons, and the seconds a sample that crafting them took, of the clock and of the processors."""
+    view, start, began = nearest(n), perf_counter(), process_time()
     given = AttackView(view.base, view.classes, IMAGE, n, extractor or view.extractor)
     poison: Poison = FeatureCollision(n_poison=n, **parameters).craft(given, np.random.default_rng(0))
-    return poison, (perf_counter() - start) / n
+    return poison, (perf_counter() - start) / n, (process_time() - began) / n
 
 
 @pytest.mark.benchmark(group="seconds a sample to a collision ratio of 0.1 (ResNet-50, 32 px)")
@@ -224,11 +225,12 @@ def collided(n: int, extractor: Extractor | None = None, **parameters: Any) -> t
 def test_seconds_to_a_collision(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str], how: str) -> None:
     n = 100
     rough = Rough(ours("resnet50")) if "bfloat16" in how else None
-    poison, seconds = once(benchmark, lambda: collided(n, rough, **(SOONER if "sooner" in how else {})))
+    poison, seconds, of_processors = once(benchmark, lambda: collided(n, rough, **(SOONER if "sooner" in how else {})))
     base = nearest(n).base.x[poison.base]
     far, near = (np.linalg.norm(extracted(ours("resnet50"), each, IMAGE), axis=1) for each in (base, poison.samples.x))
     found = {
         "seconds a sample": seconds,
+        "processors' seconds": of_processors,
         "steps": float(poison.facts["steps"].mean()),
         "collision ratio": float((near / far).mean()),
         "PSNR": float(distances(poison.samples.x, base, IMAGE)["psnr"].mean()),
@@ -243,13 +245,12 @@ def test_seconds_to_a_collision(benchmark: BenchmarkFixture, capsys: pytest.Capt
 
 
 def crafting(n: int, pipe: Connection) -> None:
-    """Crafts n poisons, in a process of its own: MiB that it added to the peak, and its seconds."""
+    """Crafts n poisons, in a process of its own: the most MiB that it held, and the seconds of its processors."""
     x = images(n, 96).numpy().astype(np.uint8)
     view = AttackView(Samples(x, np.arange(n) % 10), tuple("abcdefghij"), IMAGE, n, ours("efficientnet_lite0"))
-    FeatureCollision(n_poison=1, steps=1).craft(view, np.random.default_rng(0))  # features of all: no part of crafting
-    before, start = peak(), perf_counter()
+    start = process_time()
     FeatureCollision(n_poison=n, steps=2, tolerance=0.0).craft(view, np.random.default_rng(0))
-    pipe.send((peak() - before, perf_counter() - start))
+    pipe.send((peak(), process_time() - start))
 
 
 def peak() -> float:
@@ -272,11 +273,9 @@ def test_memory_follows_the_batch_and_time_the_number_of_poisons(
     benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = once(benchmark, lambda: {n: apart(n) for n in (50, 150, 500)})
-    rows = {
-        f"{n} poisons": f"{mib:.0f} MiB more, {s:.1f} s, {1000 * s / n:.1f} ms each" for n, (mib, s) in found.items()
-    }
+    rows = {f"{n} poisons": f"{mib:.0f} MiB, {s:.1f} s, {1000 * s / n:.1f} ms each" for n, (mib, s) in found.items()}
     benchmark.extra_info.update(rows)
     told(capsys, "crafting", rows)
-    inputs = 450 * 96 * 96 * 3 / 2**20  # what 450 more poisons take: they are stored once more
-    assert found[500][0] - found[50][0] <= 3 * inputs + 32
+    inputs = 350 * 96 * 96 * 3 / 2**20  # what 350 more of them take, stored
+    assert found[500][0] - found[150][0] <= 4 * inputs + 64
     assert found[500][1] <= 1.3 * 500 / 150 * found[150][1]
