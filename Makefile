@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 WORKERS ?= 2# processes that share the tests, a thread each: faster than one with two threads
 
-.PHONY: demo test test-slow bench bench-continual check verify-submission clean
+.PHONY: demo test test-slow bench bench-collision bench-continual check verify-submission clean
 
 demo: .venv/installed
 	$(BIN)/python -m molebench run --attack feature_collision --victim al_resnet50
@@ -18,6 +18,9 @@ test-slow: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python -m pytest benchmarks/speed --benchmark-sort=mean --benchmark-columns=min,median,max,rounds
+
+bench-collision: .venv/installed-bench
+	$(BIN)/python -m pytest benchmarks/speed/test_feature_collision.py --benchmark-columns=median,rounds
 
 bench-continual: .venv/installed-bench
 	$(BIN)/python -m pytest benchmarks/speed/test_continual.py --benchmark-columns=median,rounds

@@ -2,11 +2,9 @@
 
 For each base x of class y (true label kept) and a collision target mu (zero: rare among clean features),
     minimise over d   J(d) = |f(x + d) - mu|^2 + beta |d|^2,   x + d in the valid range.       (Eq. 2)
-All samples are optimised at once, each by its own normalised gradient with momentum m:
-    g = grad log J,   v <- m v + (1 - m) g / |g|,   d <- d - a_t sqrt(dim) v / (1 - m^(t+1)),
-with a_t falling from lr to 0 on a half cosine. Normalising makes the step length the same however near the
-collision is (plain or Adam steps slow down, or buy the last bit with noise); components that push out of the
-valid range are dropped first. Measured against Adam on J with the same network: docs/decisions.md.
+Each sample descends by its own normalised gradient of log J with momentum, many in a batch (molebench/descent.py).
+Normalising makes the step length the same however near the collision is (plain or Adam steps slow down, or buy the last
+bit with noise). Measured against Adam on J with the same network: docs/decisions.md.
 
 Adaptive (this supposes that the attacker knows the defense): `points` and target=neighbour give the poisons mu of their
 own (molebench/aims.py), so that no screen finds a crowd; there lr=0.25 comes nearer than the default. `expectation`
@@ -18,10 +16,9 @@ arXiv:2101.10792, Eq. 2 and 3; Athalye et al., "Synthesizing Robust Adversarial 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,19 +27,11 @@ from torch import Tensor
 
 from molebench.aims import Target
 from molebench.cards import Count, NonNegative, Positive, Share, attack
-from molebench.collision import (
-    Extractor,
-    batch_of,
-    chosen_bases,
-    dithered,
-    finite_rows,
-    ratios,
-    unit,
-    within,
-)
+from molebench.collision import Extractor, at_once, chosen_bases, dithered, ratios
+from molebench.descent import Descent, Given, Left
 from molebench.errors import MolebenchError
 from molebench.expectation import Expected, Over, kinds_of
-from molebench.progress import silent
+from molebench.progress import Progress, silent
 from molebench.types import IMAGE, Array, AttackView, Modality, Poison, Samples, ThreatModel
 
 BIBTEX = """
@@ -54,7 +43,6 @@ BIBTEX = """
 }
 """
 
-MOMENTUM = 0.8
 WORST_RATIO = 0.25  # mean collision ratio above which the attack has missed its own condition
 WORST_RATIO_APART = 0.5  # the same where poisons have points of their own: features that have died stay dead on the way
 
@@ -105,10 +93,11 @@ class FeatureCollision:
             view, self.n_poison, self.target, closest, self.balance, rng, self.points, self.radius
         )
         start = time.perf_counter()
-        begin = dithered(bases.x, view.modality, self.dither, rng)
-        each = np.broadcast_to(mu, (len(bases), mu.shape[-1]))
-        descent = partial(self.descent, Expected(f, kinds, self.draws, view.modality, rng) if kinds else f)
-        x, facts = crafted(descent, batch_of(f), bases.x, begin, each, view.modality, view.progress or silent)
+        over = Expected(f, kinds, self.draws, view.modality, rng) if kinds else f
+        descent = Descent(self.beta, self.steps, self.lr, self.tolerance, view.modality)
+        given = self.given(bases.x, over.aim(mu) if isinstance(over, Expected) else mu, view.modality, rng)
+        left = descent.of(over, given, len(bases), at_once(f, bases.x.shape[1:]))
+        x, facts = crafted(left, bases.x, view.modality, view.progress or silent)
         facts["seconds"] = np.full(len(x), (time.perf_counter() - start) / max(len(x), 1))
         facts["collision_ratio"] = ratios(f, x, bases.x, mu, view.modality)
         mean = float(facts["collision_ratio"].mean())
@@ -116,34 +105,28 @@ class FeatureCollision:
         unmet = (f"mean collision ratio {mean:.3f} is above {worst}",) if mean > worst else ()
         return Poison(Samples(x, bases.y), index, facts, unmet)
 
-    def descent(
-        self, f: Extractor, x: Tensor, begin: Tensor, mu: Array, modality: Modality
-    ) -> tuple[Tensor, dict[str, Array]]:
-        """One batch by these parameters."""
-        aim = torch.from_numpy(f.aim(mu) if isinstance(f, Expected) else np.array(mu))
-        return descend(f, x, begin, aim, self.beta, self.steps, self.lr, self.tolerance, modality)
+    def given(self, x: Array, mu: Float[Array, "*n d"], modality: Modality, rng: np.random.Generator) -> Given:
+        """Stored samples as the descent asks for them: base, where it begins, mu."""
+        each = np.broadcast_to(mu, (len(x), mu.shape[-1]))
+
+        def some(which: slice) -> tuple[Tensor, Tensor, Tensor]:
+            begin = dithered(x[which], modality, self.dither, rng)
+            return torch.from_numpy(modality.values(x[which])), torch.from_numpy(begin), torch.tensor(each[which])
+
+        return some
 
 
-def crafted(
-    descent: Callable[..., tuple[Tensor, dict[str, Array]]],
-    size: int,
-    x: Array,
-    begin: Float[Array, "n ..."],
-    mu: Float[Array, "n d"],
-    modality: Modality,
-    progress: Callable[[str, int], Any],
-) -> tuple[Array, dict[str, Array]]:
-    """Poisons of stored samples, batch by batch (memory follows the batch), quantised; and facts about each."""
-    done, facts = [], []
+def crafted(left: Iterator[Left], x: Array, modality: Modality, progress: Progress) -> tuple[Array, dict[str, Array]]:
+    """Poisons of stored samples, quantised as they leave the descent; and facts about each."""
+    made = np.empty_like(x)
+    facts: dict[str, Array] = {}
     with progress("crafting", len(x)) as advance:
-        for start in range(0, len(x), size):
-            some = slice(start, start + size)
-            batch, first = torch.from_numpy(modality.values(x[some])), torch.from_numpy(begin[some])
-            moved, fact = descent(batch, first, mu[some], modality)
-            done.append(modality.quantise(moved.numpy()))
-            facts.append(fact)
-            advance(len(batch))
-    return np.concatenate(done), {name: np.concatenate([f[name] for f in facts]) for name in facts[0]}
+        for who, moved, found in left:
+            made[who] = modality.quantise(moved.numpy())
+            for name, fact in found.items():
+                facts.setdefault(name, np.zeros(len(x), fact.dtype))[who] = fact
+            advance(len(who))
+    return made, facts
 
 
 def collide(
@@ -160,59 +143,9 @@ def collide(
 
     x is in input units (0-255 for images, -1 to 1 for sounds) and is not changed.
     """
-    moved, _ = descend(extractor, x, x, target, beta, steps, lr, tolerance, modality)
+    mu, moved = target.expand(len(x), -1), torch.empty_like(x)
+    descent = Descent(beta, steps, lr, tolerance, modality)
+    size = at_once(extractor, x.shape[1:])
+    for who, found, _ in descent.of(extractor, lambda some: (x[some], x[some], mu[some]), len(x), size):
+        moved[who] = found
     return torch.from_numpy(modality.values(modality.quantise(moved.numpy())))
-
-
-def descend(
-    extractor: Extractor,
-    x: Float[Tensor, "n ..."],
-    begin: Float[Tensor, "n ..."],
-    mu: Float[Tensor, "*n d"],
-    beta: float,
-    steps: int,
-    lr: float,
-    tolerance: float,
-    modality: Modality,
-) -> tuple[Float[Tensor, "n ..."], dict[str, Array]]:
-    """The descent of the docstring from `begin`, before quantisation, to one mu or each sample's own.
-
-    A sample whose features are within `tolerance` of the way leaves the batch, and so does one whose objective
-    or gradient is no longer finite: it goes back to where they last were. The rest get the time. Facts: steps taken,
-    converged, diverged.
-    """
-    mu = mu.expand(len(x), -1)
-    delta, good, momentum = begin - x, torch.zeros_like(x), torch.zeros_like(x)
-    taken = torch.full((len(x),), steps)
-    converged, diverged = (torch.zeros(len(x), dtype=torch.bool) for _ in range(2))
-    reach = tolerance * (extractor(x).detach() - mu).norm(dim=1)
-    active = torch.arange(len(x))
-    for t in range(steps + 1):  # the last turn only judges the last step
-        gradient, gap = log_gradient(extractor, x[active], delta[active], mu[active], beta)
-        near = gap <= reach[active]
-        bad = ~near & ~(finite_rows(gradient) & torch.isfinite(gap))
-        converged[active[near]], diverged[active[bad]] = True, True
-        delta[active[bad]] = good[active[bad]]
-        taken[active[near | bad]] = t
-        active, gradient = active[~(near | bad)], gradient[~(near | bad)]
-        if t == steps or not len(active):
-            break
-        good[active] = delta[active]
-        gradient = within(gradient, x[active] + delta[active], modality)
-        momentum[active] = MOMENTUM * momentum[active] + (1 - MOMENTUM) * unit(gradient)
-        length = lr * 0.5 * (1 + np.cos(np.pi * t / steps)) * x[0].numel() ** 0.5 / (1 - MOMENTUM ** (t + 1))
-        moved = (x[active] + delta[active] - length * momentum[active]).clamp(modality.low, modality.high)
-        delta[active] = moved - x[active]
-    facts = {"steps": taken, "converged": converged, "diverged": diverged}
-    return x + delta, {name: value.numpy() for name, value in facts.items()}
-
-
-def log_gradient(
-    extractor: Extractor, x: Tensor, delta: Tensor, mu: Tensor, beta: float
-) -> tuple[Float[Tensor, "n ..."], Float[Tensor, " n"]]:
-    """The gradient of log J in d for every sample, and |f(x + d) - mu|."""
-    delta = delta.clone().requires_grad_()
-    gap = (extractor(x + delta) - mu).square().sum(dim=1)
-    objective = gap + beta * delta.flatten(1).square().sum(dim=1)
-    (gradient,) = torch.autograd.grad(objective.log().sum(), delta)
-    return gradient, gap.detach().sqrt()

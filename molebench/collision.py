@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from molebench.aims import Target, neighbours, several
 from molebench.types import Array, AttackView, Modality, Samples
@@ -23,11 +23,25 @@ from molebench.types import Array, AttackView, Modality, Samples
 Extractor = Callable[[Tensor], Tensor]
 
 BATCH = 125  # samples a forward pass: larger ones are no faster on a CPU, and memory follows it
+PIXELS = 32 * 96 * 96  # of images that descend together: more are no faster either
 
 
 def batch_of(extractor: Extractor) -> int:
     """Samples a forward pass: what an extractor says is quickest, or BATCH."""
     return int(getattr(extractor, "batch", BATCH))
+
+
+def at_once(extractor: Extractor, shape: tuple[int, ...]) -> int:
+    """Samples of this shape that descend together: all their maps are kept for the gradient, so few large images."""
+    pixels = shape[0] * shape[1] if len(shape) == 3 else 0
+    return max(1, min(batch_of(extractor), PIXELS // max(pixels, 1)))
+
+
+def device_of(extractor: Extractor) -> torch.device:
+    """Where an extractor computes: where its weights are, or those of the one within it."""
+    inner = getattr(extractor, "extractor", extractor)
+    parts = inner.parameters() if isinstance(inner, nn.Module) else iter(())
+    return next((part.device for part in parts), torch.device("cpu"))
 
 
 def extracted(
@@ -42,10 +56,10 @@ def extracted(
 
     parts = []
     with torch.no_grad(), (progress or silent)(label, len(x)) as advance:
-        size = batch_of(extractor)
+        size, device = batch_of(extractor), device_of(extractor)
         for start in range(0, len(x), size):
             batch = modality.values(x[start : start + size])
-            parts.append(extractor(torch.from_numpy(batch)).numpy())
+            parts.append(extractor(torch.from_numpy(batch).to(device)).cpu().numpy())
             advance(len(batch))
     return np.concatenate(parts)
 

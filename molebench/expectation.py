@@ -48,9 +48,9 @@ class Expected:
         copies = [x, *(transformed(x, str(self.rng.choice(self.kinds)), self.modality, self.rng) for _ in self.each)]
         return torch.cat([self.extractor(copy) for copy in copies], dim=1) / len(copies) ** 0.5
 
-    def aim(self, mu: Float[Array, "n d"]) -> Float[Array, "n e"]:
-        """MU of each sample."""
-        return np.tile(mu, (1, self.draws + 1)) / np.float32((self.draws + 1) ** 0.5)
+    def aim(self, mu: Float[Array, "*n d"]) -> Float[Array, "*n e"]:
+        """MU of one mu for all, or of each sample's."""
+        return np.tile(mu, self.draws + 1) / np.float32((self.draws + 1) ** 0.5)
 
     @property
     def each(self) -> range:

@@ -56,15 +56,15 @@ class FrozenExtractor(nn.Module):
     ) -> None:
         super().__init__()
         self.body = body.to(memory_format=torch.channels_last).requires_grad_(False).eval()
-        self.order = ["rgb".index(c) for c in channels]
+        self.reversed = channels == "bgr"
         self.blocks = tuple(b.to(memory_format=torch.channels_last).requires_grad_(False).eval() for b in blocks)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def normalised(self, x: Float[Tensor, "n h w c"]) -> Float[Tensor, "n 3 h w"]:
         """Images as the network wants them: three channels in its order, mean and std taken out."""
-        x = x.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)[:, self.order]
-        return (x - self.mean) / self.std
+        x = x.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
+        return ((x.flip(1) if self.reversed else x) - self.mean) / self.std
 
     def forward(self, x: Float[Tensor, "n h w c"]) -> Float[Tensor, "n d"]:
         """f(x)."""

