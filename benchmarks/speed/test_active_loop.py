@@ -202,7 +202,7 @@ def test_a_query_beside_a_plain_loop_and_scikit_activeml(
     benchmark.extra_info.update({"seconds_of_500_queries": whole, "stages": found, "threads": provenance.threads()})
     with capsys.disabled():
         rows = [(n, *(1000 * s for s in found[n]), whole[n], whole[n] / whole["ours"]) for n in players]
-        headers = ("ms a query, labels owned:", *STAGES, "500 queries, s", "ratio")
+        headers = ("ms a query, labels owned:", *map(str, STAGES), "500 queries, s", "ratio")
         sys.stdout.write("\n" + tabulate(rows, headers, floatfmt=".1f") + "\n")
     assert whole["plain, PyTorch's dropout"] >= FASTER_THAN_PLAIN * whole["ours"]
     assert whole["scikit-activeml"] >= FASTER_THAN_SCIKIT_ACTIVEML * whole["ours"]
