@@ -1,7 +1,8 @@
 """Networks that several parts share: a frozen ImageNet extractor with its batch norms folded away.
 
 A frozen batch norm is an affine map y = (x - m) g / sqrt(v + e) + b, so it folds into the convolution
-before it: W' = W g / sqrt(v + e), b' = b - m g / sqrt(v + e). Same function, a third less time.
+before it: W' = W g / sqrt(v + e), b' = b - m g / sqrt(v + e). Same function, a third less time. Convolutions of
+maps of a few pixels, where ImageNet's networks end when they are shown images of 32 px, leave out work on padding.
 """
 
 from collections.abc import Sequence

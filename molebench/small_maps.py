@@ -7,7 +7,8 @@ output o, the taps p - o s, ..., p - o s + h - 1 that meet the h rows of the map
     y[o] = sum_{c, i} w[c, p - o s + i] x[c, i]
 
 is a matrix product of the flattened map with slices of w: the same function, gradients included, up to the order in
-which floats are added. In a ResNet-18 at 28 to 32 px that is half of all convolutions.
+which floats are added. In a ResNet-18 at 28 to 32 px that is half of all convolutions. A 1x1 kernel that steps over the
+map in one stride meets its first pixel alone.
 """
 
 from itertools import product
@@ -23,6 +24,7 @@ class SmallMapConv2d(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d i j"]:
         """As nn.Conv2d."""
+        x = self.met(x)
         starts = self.starts(x.shape[2]) if x.shape[2] == x.shape[3] else None
         if starts is None:
             return super().forward(x)
@@ -35,6 +37,11 @@ class SmallMapConv2d(nn.Conv2d):
         """The slices of w for a map of this size, one below the other."""
         windows = [self.weight[:, :, i : i + size, j : j + size] for i, j in product(starts, starts)]
         return torch.stack(windows).permute(0, 1, 3, 4, 2).reshape(len(windows) * len(self.weight), -1)
+
+    def met(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c _ _"]:
+        """The map, or its first pixel where no window meets another."""
+        one = self.kernel_size[0] == 1 and self.padding[0] == 0 and max(x.shape[2:]) <= self.stride[0]
+        return x[:, :, :1, :1] if one else x
 
     def starts(self, size: int) -> list[int] | None:
         """The first tap that meets data for each output along a side; None where some window misses some of it."""

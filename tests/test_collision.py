@@ -138,9 +138,12 @@ def test_features_are_extracted_in_batches_in_order_and_without_gradients() -> N
         assert not torch.is_grad_enabled()
         return sums(x)
 
-    x = np.arange(2 * BATCH + 1).astype(np.uint8).reshape(-1, 1, 1, 1)
+    x = np.arange(4 * BATCH + 1).astype(np.uint8).reshape(-1, 1, 1, 1)
     assert extracted(counting, x, IMAGE)[:, 0].tolist() == x.ravel().tolist()
-    assert sizes == [BATCH, BATCH, 1]
+    assert sizes == [2 * BATCH, 2 * BATCH, 1]
+    sizes.clear()
+    extracted(counting, np.zeros((BATCH + 1, 33, 32, 3), np.uint8), IMAGE)
+    assert sizes == [BATCH, 1]
 
 
 def view(values: list[int], labels: list[int], budget: int, known: bool = True) -> AttackView:

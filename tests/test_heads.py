@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from molebench.heads import HeadSpec, dropped, entropy, fit, initial
+from molebench.heads import ROWS, Head, HeadSpec, dropped, entropy, fit, highest, initial, kept
 from molebench.rng import torch_stream
 
 Kind = Literal["nn1", "nn2"]
@@ -51,7 +51,7 @@ class Twin(nn.Module):
             if i:
                 z = torch.relu(z)
             if order is not None and self.spec.dropout:
-                z = torch.where(torch.rand(z.shape, generator=order) < self.spec.dropout, 0.0, z)
+                z = torch.where(kept(z.shape, self.spec.dropout, order) == 0, 0.0, z)
                 z = z / (1 - self.spec.dropout)
             z = layer(z)
         return z
@@ -76,7 +76,7 @@ def slowly(spec: HeadSpec, z: Tensor, y: Tensor, k: int, init: Generator, order:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("dropout", [0.0, 0.3, 0.5])
 def test_a_head_is_what_pytorchs_modules_and_adam_make_of_the_same_draws(kind: Kind, dropout: float) -> None:
     z, y = problem()
     spec = HeadSpec(kind, hidden=8, dropout=dropout, lr=0.01, epochs=20, batch=16)
@@ -181,6 +181,37 @@ def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
     assert sorted(set(dropped_z.flatten().tolist())) == pytest.approx([0.0, 1 / 0.75])
     assert float((dropped_z == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
     assert dropped(z, 0.25, None) is z
+
+
+def test_each_input_of_each_sample_is_kept_or_dropped_by_a_bit_of_its_own() -> None:
+    rng = torch_stream(10, "dropout")
+    keep = torch.stack([kept((64, 300), 0.5, rng) for _ in range(20)]).double()
+    assert set(keep.flatten().tolist()) == {0.0, 1.0}
+    assert float(keep.mean()) == pytest.approx(0.5, abs=0.004)  # 0.0008 is the standard error
+    for dim in range(3):  # neither draws, nor samples, nor inputs follow one another
+        centred = (keep - 0.5).flatten() * (keep.roll(1, dim) - 0.5).flatten()
+        assert float(centred.mean()) * 4 == pytest.approx(0.0, abs=0.01)
+    assert kept((3, 5), 0.5, rng).shape == (3, 5)  # no whole number of words
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_samples_are_scored_in_parts_as_in_one(kind: Kind) -> None:
+    spec = HeadSpec(kind, hidden=8)
+    head = Head(tuple(initial(spec, 20, 5, torch_stream(11, "init"))))
+    z = 3.0 * torch.randn(3 * ROWS + 17, 20, generator=torch_stream(11, "z"))
+    with torch.no_grad():
+        expected = head.logits(z).softmax(dim=1)
+    torch.testing.assert_close(head.probabilities(z), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(head.doubts(z), entropy(expected), atol=1e-5, rtol=0)
+
+
+def test_the_highest_are_those_of_a_whole_stable_sort() -> None:
+    values = np.random.default_rng(0).integers(0, 30, 200).astype(np.float32)  # with many ties
+    for count in (0, 1, 7, 199, 200, 300):
+        assert highest(values, count).tolist() == np.argsort(-values, kind="stable")[:count].tolist()
+    assert highest(np.array([1.0, np.nan, 2.0]), 3).tolist() == [2, 0, 1]
+    assert highest(np.array([np.nan] * 3), 2).tolist() == [0, 1]
+    assert highest(np.zeros(0), 2).tolist() == []
 
 
 def test_entropy_is_scipys() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from molebench.extractors import efficientnet_lite0, resnet50
 from molebench.nets import FrozenExtractor, folded
 from molebench.rng import torch_stream
+from molebench.small_maps import SmallMapConv2d, with_small_maps
 from molebench.weights import Recipe
 from molebench.workspace import Workspace
 
@@ -214,3 +215,20 @@ def test_a_real_extractor_takes_images_of_any_size(
     assert features.isfinite().all()
     assert relative(alone, features[:1]) < 1e-4  # a sample's features do not depend on its batch
     assert relative(features[:1], features[1:2]) > 0.01
+
+
+@pytest.mark.parametrize("side", [16, 32, 33, 64])
+def test_resnet50_with_small_maps_has_the_features_and_gradients_of_the_plain_one(side: int) -> None:
+    plain = folded(lived_in(resnet50.network()))
+    with torch.no_grad():
+        for p in plain.parameters():
+            p.mul_(0.3)  # else fifty such layers overflow
+    fast = with_small_maps(deepcopy(plain))
+    assert sum(type(module) is SmallMapConv2d for module in fast.modules()) == 53
+    one, other = (normal(2, 3, side, side, seed=5).requires_grad_() for _ in range(2))
+    expected, found = plain(one), fast(other)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.detach().abs().max()))
+    expected.norm().backward()
+    found.norm().backward()
+    assert one.grad is not None
+    torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-4 * float(one.grad.abs().max()))

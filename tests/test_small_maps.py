@@ -100,6 +100,15 @@ def test_a_map_that_is_not_square_is_convolved_as_ever() -> None:
     assert torch.equal(ours(conv)(x), conv(x))
 
 
+def test_a_kernel_of_one_tap_that_steps_over_the_map_meets_its_first_pixel_alone() -> None:
+    conv = convolution(1, 2, 0)
+    x = torch.randn(3, 5, 2, 2, generator=torch_stream(0, "x"))
+    assert ours(conv).met(x).shape == (3, 5, 1, 1)
+    assert ours(conv).met(x[:, :, :1]).shape == (3, 5, 1, 1)
+    assert close(ours(conv)(x)[:, :, 0, 0], x[:, :, 0, 0] @ conv.weight[:, :, 0, 0].T)
+    assert ours(convolution(1, 1, 0)).met(x).shape == ours(convolution(1, 2, 1)).met(x).shape == x.shape
+
+
 OTHERS = {
     "groups": nn.Conv2d(4, 4, 3, groups=2),
     "dilation": nn.Conv2d(4, 4, 3, dilation=2),

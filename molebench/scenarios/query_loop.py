@@ -16,7 +16,7 @@ from torch import Tensor
 
 from molebench.errors import MolebenchError
 from molebench.filtering import judgement, rows
-from molebench.heads import Head, HeadSpec, entropy, fit
+from molebench.heads import Head, HeadSpec, entropy, fit, highest
 from molebench.hooks import Pipeline, Sees, View
 from molebench.rng import stream, torch_stream
 from molebench.splits import some_of_each
@@ -37,8 +37,8 @@ class Items:
 
     @cached_property
     def features(self) -> Float[Tensor, "n d"]:
-        """z as a tensor, made once."""
-        return torch.from_numpy(np.array(self.z))
+        """z as a tensor, made once; the same memory, where that may be written to."""
+        return torch.from_numpy(np.require(self.z, requirements="W"))
 
 
 def items(samples: Samples, z: Float[Array, "n d"], poisons: int = 0) -> Items:
@@ -89,6 +89,9 @@ class Model(Protocol):
     def on_test(self) -> Array:
         """P [m, k]."""
 
+    def doubts(self) -> Array:
+        """The entropy of P of each pool item."""
+
 
 @dataclass(frozen=True, eq=False)
 class Plain:
@@ -99,7 +102,10 @@ class Plain:
     test: Items
 
     def on_pool(self, which: Array) -> Array:
-        """P of pool items; the whole pool is scored, which is cheaper than gathering most of it."""
+        """P of pool items; the whole pool is scored where that is cheaper than gathering most of it."""
+        if len(which) < len(self.pool) // 4:
+            few: Array = self.head.probabilities(self.pool.features[torch.from_numpy(which)]).numpy()
+            return few
         p: Array = self.head.probabilities(self.pool.features).numpy()
         return p[which]
 
@@ -107,6 +113,11 @@ class Plain:
         """P of the test items."""
         p: Array = self.head.probabilities(self.test.features).numpy()
         return p
+
+    def doubts(self) -> Array:
+        """The entropy of each pool item, without its P."""
+        h: Array = self.head.doubts(self.pool.features).numpy()
+        return h
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +138,11 @@ class Defended:
     def on_test(self) -> Array:
         """P of the test items."""
         return self.scored[len(self.loop.pool) :]
+
+    def doubts(self) -> Array:
+        """The entropy of each pool item's P."""
+        h: Array = entropy(torch.from_numpy(self.scored[: len(self.loop.pool)])).numpy()
+        return h
 
     @cached_property
     def scored(self) -> Float[Array, "n k"]:
@@ -192,6 +208,11 @@ class Loop:
     def turn(self) -> int:
         """Labels bought so far: what names a moment, and a model's streams."""
         return len(self.queried)
+
+    @property
+    def wanted(self) -> int:
+        """How many labels to buy next, where the pool has as many left."""
+        return min(self.budget.batch, self.budget.queries - len(self.queried))
 
     @cached_property
     def secret(self) -> str:
@@ -261,9 +282,11 @@ class Loop:
         free = order[~taken[order]]
         if not len(free):
             return []
+        if not self.defenses.has("screen_pool") and not self.defenses.has("select"):
+            return [int(i) for i in free[highest(model.doubts()[free], self.wanted)]]
         p = model.on_pool(np.arange(len(self.pool)))
         free = self.passing("screen_pool", free, p=p)
-        count, p = min(self.budget.batch, self.budget.queries - len(self.queried), len(free)), p[free]
+        count, p = min(self.wanted, len(free)), p[free]
         chosen = self.defenses.one("select", lambda sees: self.view(free, sees, p, count=count), self.turn)
         if chosen is None:
             chosen = least_certain(p, count)
@@ -316,8 +339,7 @@ class Loop:
 
 def least_certain(p: Float[Array, "n k"], count: int) -> Int[Array, " m"]:
     """The `count` rows of highest entropy (Eq. 4), highest first; ties keep the order given."""
-    order: Array = np.argsort(-entropy(torch.from_numpy(p)).numpy(), kind="stable")
-    return order[:count]
+    return highest(entropy(torch.from_numpy(p)).numpy(), count)
 
 
 def seed_set(pool: Items, size: int, seed: int) -> list[int]:
