@@ -16,7 +16,7 @@ takes turns, round by round, so that what else the machine does meets all alike;
 - Memory: the most that a fresh process holds which crafts so many poisons; once the batch is full only inputs and
   results may grow. Time is its processors'.
 
-Issue 11 asks for 20 times less time a sample-step than ART's: docs/performance-collision.md says what is reached.
+The aim is 20 times less time a sample-step than ART takes: docs/performance.md says what is reached.
 """
 
 import copy
