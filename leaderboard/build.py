@@ -100,12 +100,14 @@ def stranger(out: Path) -> str | None:
 
 def write(folder: Path, files: Iterator[File]) -> set[str]:
     """Files by their path below a folder, none twice; returns their paths."""
-    written: set[str] = set()
+    written, folders = set[str](), set[Path]()
     for file in files:
         if file.path in written:
             raise MolebenchError(f"two things on the board would be {file.path}; move away the record of one of them")
         path = folder / file.path
-        path.parent.mkdir(exist_ok=True)
+        if path.parent not in folders:
+            path.parent.mkdir(exist_ok=True)
+            folders.add(path.parent)
         path.write_bytes(file.content)
         written.add(file.path)
     return written

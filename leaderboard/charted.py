@@ -19,7 +19,7 @@ from molebench.leaderboard.standings import Standings
 from molebench.record import Record
 from molebench.workspace import writing
 
-MOST = 30  # charts of a site
+MOST = 24  # charts of a site
 
 
 # a kind's charts, the most telling first, each made when it is asked for

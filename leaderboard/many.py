@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from molebench.errors import MolebenchError
 
+# what helpers import before they part, so that each of them need not
+NEEDED = ("molebench.leaderboard.loading", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -32,7 +34,10 @@ def begun(function: Callable[[T], R], things: Sequence[T], alone: int, chunk: in
         return
     method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
     try:
-        with ProcessPoolExecutor(workers, get_context(method)) as pool:
+        context = get_context(method)
+        if method == "forkserver":
+            context.set_forkserver_preload(list(NEEDED))
+        with ProcessPoolExecutor(workers, context) as pool:
             try:
                 yield pool.map(function, things, chunksize=chunk)
             finally:

@@ -47,7 +47,7 @@ def environment() -> "Environment":
     return made
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def once(macro: str, *given: Any) -> "Markup":
     """What a macro makes of this, kept for the next page that wants the same: a chart stands on many."""
     made: Markup = getattr(environment().get_template("macros.html.j2").module, macro)(*given)

@@ -6,6 +6,7 @@ the per-item predictions of two arms on the same items; none is stored that cann
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -84,6 +85,7 @@ SUFFIXES = {
 }
 
 
+@lru_cache(maxsize=1024)  # of few names, asked for very often
 def definition(name: str) -> str:
     """What a metric means, its suffix included."""
     if name in DEFINITIONS:

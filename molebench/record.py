@@ -4,7 +4,9 @@ Unknown fields and non-finite numbers are refused. The last field is the sha256 
 the others, so a changed record names itself.
 """
 
+import hashlib
 import json
+import re
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +17,7 @@ from molebench.errors import MolebenchError, first_line
 from molebench.stages import canonical, key
 
 SCHEMA: Final = "molebench.result/1"
+SEAL: Final = re.compile(rb'"record_sha256":"([0-9a-f]{64})",')  # where it stands among sorted names
 Status = Literal["ok", "failed", "invalid", "unhealthy", "timeout"]
 
 
@@ -183,11 +186,27 @@ class Damaged(MolebenchError):
         self.fault = fault
 
 
+def as_written(data: bytes) -> Record | None:
+    """The record of a file whose bytes are what was sealed, at half the cost of reading them as any JSON; None where
+    they are not: written by other hands, of another schema, or damaged."""
+    found = SEAL.search(data)
+    if found is None or b"NaN" in data or b"Infinity" in data:  # numbers that no seal is over
+        return None
+    if hashlib.sha256(data[: found.start()] + data[found.end() :].rstrip()).hexdigest().encode() != found[1]:
+        return None
+    try:
+        return Record.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
 def parsed(what: str, data: bytes) -> Record:
     """The record of a file's bytes; one of an older schema is made today's and sealed anew.
 
     Raises Damaged, and MolebenchError where a newer molebench wrote it. what: how to call it.
     """
+    if whole := as_written(data):
+        return whole
     try:
         content = json.loads(data.decode())
         schema, said = content.get("schema"), content.get("record_sha256")

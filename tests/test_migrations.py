@@ -10,9 +10,10 @@ import pytest
 from molebench import migrations
 from molebench.errors import MolebenchError
 from molebench.migrations import Plain, check, migrated, version
-from molebench.record import SCHEMA, Damaged, parsed
+from molebench.record import SCHEMA, Damaged, as_written, parsed
 from molebench.stages import canonical, key
 from molebench.store import Store, load_predictions, read_record
+from tests.conftest import ROOT
 from tests.stored import ARMS, FIRST, KEY, content
 
 PATH = FIRST / "cells" / KEY / "record.json"
@@ -98,6 +99,34 @@ def test_a_schema_that_no_step_knows_is_named_and_a_chain_that_goes_round_ends()
 
 
 # Numbers
+
+
+def test_bytes_as_they_were_sealed_and_the_same_record_written_otherwise_are_one() -> None:
+    for path in sorted((ROOT / "leaderboard" / "results" / "cells").glob("*/record.json"))[:5]:
+        data = path.read_bytes()
+        otherwise = json.dumps(json.loads(data), indent=1).encode()
+        assert as_written(data) is not None
+        assert as_written(otherwise) is None
+        assert as_written(data) == parsed("it", data) == parsed("it", otherwise)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"scenario":"active"', b'"scenario":"offline"'),
+        (b'"record_sha256":"', b'"record_sha256":"0'),
+        (b'"record_sha256"', b'"record_sha265"'),
+        (b'"started":"', b'"started":"NaN'),
+    ],
+)
+def test_bytes_that_are_not_what_was_sealed_are_damage(old: bytes, new: bytes) -> None:
+    data = (FIRST / "cells" / KEY / "record.json").read_bytes()
+    assert as_written(data) or parsed("it", data)
+    changed = data.replace(old, new, 1)
+    assert changed != data
+    assert as_written(changed) is None
+    with pytest.raises(Damaged):
+        parsed("it", changed)
 
 
 def test_a_schema_is_a_family_and_a_number() -> None:
