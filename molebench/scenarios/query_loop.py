@@ -288,8 +288,8 @@ class Loop:
         free = self.passing("screen_pool", free, p=p)
         count, p = min(self.wanted, len(free)), p[free]
         chosen = self.defenses.one("select", lambda sees: self.view(free, sees, p, count=count), self.turn)
-        if chosen is None:
-            chosen = least_certain(p, count)
+        if chosen is None:  # by the very numbers that count where no defense looks: what hides nothing changes nothing
+            chosen = highest(model.doubts()[free], count)
         return [int(i) for i in free[chosen]]
 
     def kept(self, bought: list[int]) -> list[int]:
