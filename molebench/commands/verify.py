@@ -37,21 +37,23 @@ def verify(
     from molebench.grid import PROFILES
     from molebench.progress import say
     from molebench.sandbox.choosing import chosen
-    from molebench.submission.check import checked
+    from molebench.submission.check import accepted
+    from molebench.submission.form import Faulty
     from molebench.submission.verifying import tier, verified
 
     if profile not in PROFILES:
         raise unknown("profile", profile, PROFILES)
     if trusted and driver:
         raise MolebenchError(f"--i-trust-this-code runs without a sandbox; leave out it or --driver {driver}")
-    report = checked(folder)
-    faulty(report.faults)
-    if report.form is None:
-        raise MolebenchError(f"{folder} cannot be read")
+    try:
+        form = accepted(folder)
+    except Faulty as error:
+        faulty(error.faults)
+        raise
     shut = None if trusted else chosen(driver)
-    say(f"{report.form.slug}: its code runs {f'in {shut.name}' if shut else 'without a sandbox, as you trust it'}")
+    say(f"{form.slug}: its code runs {f'in {shut.name}' if shut else 'without a sandbox, as you trust it'}")
     workspace = opened(store, offline)
-    verdicts = verified(folder, report.form, shut, workspace, profile, seed or ())
+    verdicts = verified(folder, form, shut, workspace, profile, seed or ())
     typer.echo(tabulate([row(i, each) for i, each in enumerate(verdicts, 1)], HEAD, disable_numparse=True))
     failed = [each for each in verdicts if not each.holds]
     if failed:
