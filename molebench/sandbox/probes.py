@@ -177,7 +177,7 @@ def storm(told: Told) -> str:
 
 def memory(told: Told) -> str:
     """Takes more memory than it may, and writes into all of it."""
-    size = told["memory"] * MIB + 64 * MIB
+    size = told["memory"] * MIB + 16 * MIB
     try:
         taken = bytearray(size)
         taken[::4096] = b"x" * len(taken[::4096])

@@ -21,7 +21,7 @@ from molebench.sandbox import probes
 from molebench.sandbox.box import Box, Driver, Limits
 from molebench.sandbox.installation import installed
 
-SMALL = Limits(cpu=1, memory=512, processes=24, file=1, disk=4, open_files=64)
+SMALL = Limits(cpu=1, memory=128, processes=24, file=1, disk=4, open_files=64)
 SHOWN = "/shown/token"
 PATIENCE = 60.0  # seconds
 SHARED = ("/var/tmp", "/dev/shm")  # noqa: S108  # where everybody may write, beside the place for temporary files
