@@ -34,7 +34,8 @@ from torch import Generator, Tensor, nn
 from molebench.cards import Count, NonNegative, Positive, Share, defense
 from molebench.errors import MolebenchError
 from molebench.finetuning import Below, Layers, batches, generators, material, moved, prepared, scored, tuned
-from molebench.heads import HeadSpec, dropped, fit, forward
+from molebench.head_training import fit
+from molebench.heads import HeadSpec, dropped, forward
 from molebench.hooks import View
 from molebench.types import IMAGE, Array
 

@@ -25,7 +25,8 @@ from torch import Generator, Tensor, nn
 from molebench.cards import Count, Positive, Share, Whole, defense
 from molebench.errors import MolebenchError
 from molebench.finetuning import Below, Layers, batches, generators, material, scored, tuned
-from molebench.heads import HeadSpec, dropped, fit, forward
+from molebench.head_training import fit
+from molebench.heads import HeadSpec, dropped, forward
 from molebench.hooks import View
 from molebench.types import Array
 

@@ -4,12 +4,7 @@
 Glorot-uniform weights and zero biases (Keras' default), Adam, mini-batches, at most `epochs` epochs, stopped
 when the dropout-free training loss has not improved for `patience` epochs. Never sees test data.
 
-A head is small and trained hundreds of times, so its training is written out: samples are columns, h = W x + b with
-weights [out, in], whose products are two to five times as quick as those with [in, out] where `out` is a few
-classes; all weights lie in one row, and a step of Adam is five operations on it. With P = softmax(logits), B samples,
-s = 1 / (1 - dropout) and masks D of 0 and 1, the gradient of the mean cross-entropy is, from the last layer down,
-
-    G = (P - Y) / B,   dW = s G (D x)^T,   db = G 1,   G' = s D (W^T G) where x > 0.
+Its training is molebench/head_training.py.
 
 Reference: Mueller, Boettinger, arXiv:2101.10792, section IV-A; what it leaves open is fixed here.
 """
@@ -22,10 +17,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from molebench.aside import shared
 from molebench.types import Array
 
 ROWS = 512  # samples scored at once: what a pass reads again stays in the processor's cache
@@ -75,34 +70,6 @@ class Head:
 Layers = list[tuple[Tensor, Tensor]]  # weights [out, in] and biases [out, 1] of each layer, for samples in columns
 
 
-def fit(
-    spec: HeadSpec, z: Float[Tensor, "n d"], y: Int[Tensor, " n"], k: int, init: Generator, order: Generator
-) -> Head:
-    """A head trained from scratch on features and labels; `order` draws batches and dropout."""
-    start = [p.t() for p in initial(spec, z.shape[1], k, init)]
-    row = torch.cat([p.reshape(-1) for p in start]).to(z.dtype)
-    layers, slopes = views(row, start), views(down := torch.zeros_like(row), start)
-    adam, target = Adam(row, spec.lr), F.one_hot(y, k).T.to(z.dtype).contiguous()
-    best, waited = float("inf"), 0
-    for _ in range(spec.epochs):
-        for batch in torch.split(torch.randperm(len(z), generator=order), spec.batch):
-            x, wanted = z.index_select(0, batch), target.index_select(1, batch)
-            write_slopes(layers, x, wanted, spec.dropout, order, slopes)
-            adam.step(down)
-        a = columns(layers, z)
-        now = float((a.logsumexp(dim=0) - (a * target).sum(dim=0)).mean())
-        best, waited = (now, 0) if now < best else (best, waited + 1)
-        if waited >= spec.patience:
-            break
-    return Head(tuple(p for w, b in layers for p in (w.T, b[:, 0])))
-
-
-def views(row: Float[Tensor, " p"], shaped: list[Tensor]) -> Layers:
-    """The weights and biases that lie in a row one after the other."""
-    parts = torch.split(row, [p.numel() for p in shaped])
-    return [(w.view(like.shape), b[:, None]) for (w, b), (like, _) in zip(paired(parts), paired(shaped), strict=True)]
-
-
 def paired(layers: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """Weights and biases, layer by layer."""
     return list(zip(layers[::2], layers[1::2], strict=True))
@@ -111,8 +78,12 @@ def paired(layers: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
 def columns(layers: Layers, z: Float[Tensor, "n d"]) -> Float[Tensor, "k n"]:
     """Logits of rows of features, one sample a column, computed in parts that stay in the cache."""
     found = z.new_empty(len(layers[-1][1]), len(z))
-    for start in range(0, len(z), ROWS):
-        found[:, start : start + ROWS] = outputs(layers, z[start : start + ROWS].T)
+
+    def score(start: int) -> None:
+        with torch.no_grad():  # which is a thread's own
+            found[:, start : start + ROWS] = outputs(layers, z[start : start + ROWS].T)
+
+    shared(score, range(0, len(z), ROWS))
     return found
 
 
@@ -121,46 +92,6 @@ def outputs(layers: Layers, h: Float[Tensor, "d n"]) -> Float[Tensor, "k n"]:
     for i, (w, b) in enumerate(layers):
         h = torch.addmm(b, w, h.relu() if i else h)
     return h
-
-
-def write_slopes(
-    layers: Layers,
-    z: Float[Tensor, "n d"],
-    target: Float[Tensor, "k n"],
-    dropout: float,
-    order: Generator,
-    into: Layers,
-) -> None:
-    """The gradient of a batch's mean cross-entropy behind dropout, written into weights like those of `layers`."""
-    scale, h, met = 1.0 / (1.0 - dropout), z.T, []
-    for i, (w, b) in enumerate(layers):
-        keep = kept(h.T.shape, dropout, order).to(z.dtype).T if dropout else None
-        x = h.relu() if i else h
-        met.append((x if keep is None else x * keep, keep))
-        h = torch.addmm(b, w, met[-1][0], alpha=scale)
-    g = h.softmax(dim=0).sub_(target).div_(len(z))
-    for i in reversed(range(len(layers))):
-        x, keep = met[i]
-        torch.sum(g, dim=1, keepdim=True, out=into[i][1])
-        torch.mm(g.mul_(scale), x.T, out=into[i][0])
-        if i:
-            g = (layers[i][0].T @ g).mul_(x > 0)  # where x > 0, its mask is 1
-
-
-class Adam:
-    """Kingma and Ba's steps for weights in one row, which they change: m, v of gradients and of their squares."""
-
-    def __init__(self, row: Float[Tensor, " p"], lr: float, decays: tuple[float, float] = (0.9, 0.999)) -> None:
-        self.row, self.lr, self.decays, self.steps = row, lr, decays, 0
-        self.m, self.v = torch.zeros_like(row), torch.zeros_like(row)
-
-    def step(self, g: Float[Tensor, " p"], eps: float = 1e-8) -> None:
-        """One step against the gradient g: lr m' / (sqrt(v') + eps), m' = m / (1 - b1^t), v' = v / (1 - b2^t)."""
-        (b1, b2), self.steps = self.decays, self.steps + 1
-        root = math.sqrt(1 - b2**self.steps)
-        self.m.lerp_(g, 1 - b1)
-        self.v.mul_(b2).addcmul_(g, g, value=1 - b2)
-        self.row.addcdiv_(self.m, self.v.sqrt().add_(eps * root), value=-self.lr * root / (1 - b1**self.steps))
 
 
 def initial(spec: HeadSpec, d: int, k: int, rng: Generator) -> list[Tensor]:

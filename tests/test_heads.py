@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from molebench.heads import ROWS, Head, HeadSpec, dropped, entropy, fit, highest, initial, kept
+from molebench.head_training import fit
+from molebench.heads import ROWS, Head, HeadSpec, dropped, entropy, highest, initial, kept
 from molebench.rng import torch_stream
 
 Kind = Literal["nn1", "nn2"]
@@ -77,8 +78,9 @@ def slowly(spec: HeadSpec, z: Tensor, y: Tensor, k: int, init: Generator, order:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dropout", [0.0, 0.3, 0.5])
-def test_a_head_is_what_pytorchs_modules_and_adam_make_of_the_same_draws(kind: Kind, dropout: float) -> None:
-    z, y = problem()
+@pytest.mark.parametrize("d", [6, 8], ids=["batches drawn one by one", "epochs drawn at once"])
+def test_a_head_is_what_pytorchs_modules_and_adam_make_of_the_same_draws(kind: Kind, dropout: float, d: int) -> None:
+    z, y = problem(d=d)
     spec = HeadSpec(kind, hidden=8, dropout=dropout, lr=0.01, epochs=20, batch=16)
     head = fit(spec, z, y, 3, torch_stream(1, "init"), torch_stream(1, "order"))
     twin, _ = slowly(spec, z, y, 3, torch_stream(1, "init"), torch_stream(1, "order"))
@@ -86,8 +88,25 @@ def test_a_head_is_what_pytorchs_modules_and_adam_make_of_the_same_draws(kind: K
     for o, t in zip(ours, twin.parameters(), strict=True):
         torch.testing.assert_close(o, t.detach(), atol=1e-4, rtol=0)
     torch.testing.assert_close(head.logits(z), twin(z, None).detach(), atol=1e-3, rtol=0)
-    before = initial(spec, 6, 3, torch_stream(1, "init"))
+    before = initial(spec, d, 3, torch_stream(1, "init"))
     assert max(float((p - q).abs().max()) for p, q in zip(head.layers, before, strict=True)) > 0.05  # it did learn
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("epochs", [1, 2, 30])
+def test_two_threads_make_the_head_that_one_makes_and_leave_the_draws_where_it_leaves_them(
+    kind: Kind, epochs: int
+) -> None:
+    z, y = problem(d=8)
+    spec = HeadSpec(kind, hidden=8, lr=0.5, epochs=epochs, batch=16, patience=3)
+    made = {}
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        order = torch_stream(12, "order")
+        made[threads] = *fit(spec, z, y, 3, torch_stream(12, "init"), order).layers, order.get_state()
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    assert all(torch.equal(a, b) for a, b in zip(made[1], made[2], strict=True))
 
 
 def test_training_stops_where_the_twin_stops() -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from molebench.errors import MolebenchError
 from molebench.filtering import judgement, rows
-from molebench.heads import Head, HeadSpec, entropy, fit, highest
+from molebench.head_training import fit
+from molebench.heads import Head, HeadSpec, entropy, highest
 from molebench.hooks import Pipeline, Sees, View
 from molebench.rng import stream, torch_stream
 from molebench.splits import some_of_each

@@ -1,0 +1,182 @@
+"""A head trained from scratch: Adam on mini-batches behind dropout, stopped once its loss no longer falls.
+
+A head is small and trained hundreds of times, so its training is written out: samples are columns, h = W x + b with
+weights [out, in], whose products are two to five times as quick as those with [in, out] where `out` is a few
+classes; all weights lie in one row, and a step of Adam is five operations on it. With P = softmax(logits), B samples,
+s = 1 / (1 - dropout) and masks D of 0 and 1, the gradient of the mean cross-entropy is, from the last layer down,
+
+    G = (P - Y) / B,   dW = s G (D x)^T,   db = G 1,   G' = s D (W^T G) where x > 0.
+
+What needs no weights is done aside: the next epoch is drawn, and the last one judged, while an epoch is being stepped
+through. A judgement comes an epoch late then; the weights that it was of are kept until it is there.
+
+Reference: Kingma and Ba, "Adam", ICLR 2015, arXiv:1412.6980; PyTorch's modules and Adam are the slow twin in the tests.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from collections.abc import Generator as Generates
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import cycle
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from molebench.aside import aside
+from molebench.heads import Head, HeadSpec, Layers, columns, initial, kept, paired
+
+
+class Batch(NamedTuple):
+    """x: inputs behind their dropout [b, d]. wanted: Y [k, b]. keep: the masks of further layers, in columns."""
+
+    x: Tensor
+    wanted: Tensor
+    keep: tuple[Tensor | None, ...]
+
+
+class Judged(NamedTuple):
+    """loss: of the dropout-free head on all that it is trained on. row: its weights. state: of what draws, by then."""
+
+    loss: float
+    row: Tensor
+    state: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a head is trained on. z: features [n, d]. target: Y [k, n]. start: weights and biases that it begins with.
+
+    order: draws batches and dropout.
+    """
+
+    spec: HeadSpec
+    z: Tensor
+    target: Tensor
+    start: list[Tensor]
+    order: Generator
+
+    def epoch(self, into: Tensor) -> tuple[list[Batch], Tensor]:
+        """The batches of an epoch, and the state of `order` after it. into: where they may lie [n, d]."""
+        shuffled, size = torch.randperm(len(self.z), generator=self.order), self.spec.batch
+        if self.at_once:
+            torch.index_select(self.z, 0, shuffled, out=into)
+            if self.spec.dropout:
+                into.mul_(self.room.copy_(kept(self.z.shape, self.spec.dropout, self.order)))
+            wanted = torch.split(self.target.index_select(1, shuffled), size, dim=1)
+            batches = [Batch(x, each, ()) for x, each in zip(torch.split(into, size), wanted, strict=True)]
+        else:
+            batches = [self.batch(which) for which in torch.split(shuffled, size)]
+        return batches, self.order.get_state()
+
+    @cached_property
+    def room(self) -> Float[Tensor, "n d"]:
+        """Where masks lie, always the same: fresh memory for each costs more than the mask."""
+        return torch.empty_like(self.z)
+
+    @property
+    def at_once(self) -> bool:
+        """Whether a mask for the whole epoch is the batches' masks one after the other: `kept` draws words of 64."""
+        return len(self.start) == 2 and self.spec.batch * self.z.shape[1] % 64 == 0
+
+    def batch(self, which: Int[Tensor, " b"]) -> Batch:
+        """Some samples, dropout drawn layer by layer."""
+        x, wanted = self.z.index_select(0, which), self.target.index_select(1, which)
+        if not self.spec.dropout:
+            return Batch(x, wanted, (None,) * (len(self.start) // 2 - 1))
+        first, *further = (self.mask(len(which), w.shape[1]) for w in self.start[::2])
+        return Batch(x.mul_(first), wanted, tuple(each.T for each in further))
+
+    def mask(self, samples: int, wide: int) -> Float[Tensor, "b d"]:
+        """D of a layer's inputs."""
+        return kept((samples, wide), self.spec.dropout, self.order).to(self.z.dtype)
+
+    def judged(self, row: Float[Tensor, " p"], state: Tensor) -> Judged:
+        """The mean cross-entropy of these weights on all samples, without dropout."""
+        a = columns(views(row, self.start), self.z)
+        return Judged(float((a.logsumexp(dim=0) - (a * self.target).sum(dim=0)).mean()), row, state)
+
+
+def fit(
+    spec: HeadSpec, z: Float[Tensor, "n d"], y: Int[Tensor, " n"], k: int, init: Generator, order: Generator
+) -> Head:
+    """A head trained from scratch on features and labels; `order` draws batches and dropout."""
+    start = [p.t() for p in initial(spec, z.shape[1], k, init)]
+    target = F.one_hot(y, k).T.to(z.dtype).contiguous()
+    with closing(epochs(Lesson(spec, z, target, start, order))) as judgements:
+        last = stopped(judgements, spec.patience)
+    order.set_state(last.state)  # as if no epoch had been drawn ahead
+    return Head(tuple(p for w, b in views(last.row, start) for p in (w.T, b[:, 0])))
+
+
+def stopped(judgements: Iterable[Judged], patience: int) -> Judged:
+    """The last of them, or the first before which as many as `patience` had no loss below all before."""
+    best, waited = math.inf, 0
+    for last in judgements:
+        best, waited = (last.loss, 0) if last.loss < best else (best, waited + 1)
+        if waited >= patience:
+            break
+    return last
+
+
+def epochs(lesson: Lesson) -> Generates[Judged, None, None]:
+    """The head after every epoch."""
+    spec, row = lesson.spec, torch.cat([p.reshape(-1) for p in lesson.start]).to(lesson.z.dtype)
+    layers, slopes = views(row, lesson.start), views(down := torch.zeros_like(row), lesson.start)
+    adam, judged = Adam(row, spec.lr), deque[Callable[[], Judged]]()
+    rooms = cycle((torch.empty_like(lesson.z), torch.empty_like(lesson.z)))
+    with aside() as hands:
+        ahead = hands.begin(lesson.epoch, next(rooms))
+        for left in reversed(range(spec.epochs)):
+            batches, state = ahead()
+            if left:
+                ahead = hands.begin(lesson.epoch, next(rooms))
+            for batch in batches:
+                write_slopes(layers, batch, spec.dropout, slopes)
+                adam.step(down)
+            judged.append(hands.begin(lesson.judged, row.clone(), state))
+            if len(judged) > hands.late:
+                yield judged.popleft()()
+        yield from (each() for each in judged)
+
+
+def views(row: Float[Tensor, " p"], shaped: list[Tensor]) -> Layers:
+    """The weights and biases that lie in a row one after the other."""
+    parts = torch.split(row, [p.numel() for p in shaped])
+    return [(w.view(like.shape), b[:, None]) for (w, b), (like, _) in zip(paired(parts), paired(shaped), strict=True)]
+
+
+def write_slopes(layers: Layers, batch: Batch, dropout: float, into: Layers) -> None:
+    """The gradient of a batch's mean cross-entropy behind dropout, written into weights like those of `layers`."""
+    scale, met = 1.0 / (1.0 - dropout), [batch.x.T]
+    h = torch.addmm(layers[0][1], layers[0][0], met[0], alpha=scale)
+    for (w, b), keep in zip(layers[1:], batch.keep, strict=True):
+        met.append(h.relu() if keep is None else h.relu().mul_(keep))
+        h = torch.addmm(b, w, met[-1], alpha=scale)
+    g = h.softmax(dim=0).sub_(batch.wanted).div_(len(batch.x))
+    for i in reversed(range(len(layers))):
+        torch.sum(g, dim=1, keepdim=True, out=into[i][1])
+        torch.addmm(into[i][0], g, met[i].T, beta=0, alpha=scale, out=into[i][0])
+        if i:
+            g = (layers[i][0].T @ g).mul_(met[i] > 0).mul_(scale)  # where what went in is above 0, its mask is 1
+
+
+class Adam:
+    """Kingma and Ba's steps for weights in one row, which they change: m, v of gradients and of their squares."""
+
+    def __init__(self, row: Float[Tensor, " p"], lr: float, decays: tuple[float, float] = (0.9, 0.999)) -> None:
+        self.row, self.lr, self.decays, self.steps = row, lr, decays, 0
+        self.m, self.v = torch.zeros_like(row), torch.zeros_like(row)
+
+    def step(self, g: Float[Tensor, " p"], eps: float = 1e-8) -> None:
+        """One step against the gradient g: lr m' / (sqrt(v') + eps), m' = m / (1 - b1^t), v' = v / (1 - b2^t)."""
+        (b1, b2), self.steps = self.decays, self.steps + 1
+        root = math.sqrt(1 - b2**self.steps)
+        self.m.lerp_(g, 1 - b1)
+        self.v.mul_(b2).addcmul_(g, g, value=1 - b2)
+        self.row.addcdiv_(self.m, self.v.sqrt().add_(eps * root), value=-self.lr * root / (1 - b1**self.steps))
