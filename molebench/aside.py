@@ -5,11 +5,12 @@ another. A small product on one thread is quicker than one that two share, who m
 computes alone, and the number of them is PyTorch's. With one, work is done when it is asked for.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -35,25 +36,24 @@ class Aside:
 
 @contextmanager
 def aside() -> Iterator[Aside]:
-    """Somebody who works beside the block, one thread each, where PyTorch may use more than one."""
+    """Somebody who works beside the block, one thread each, where PyTorch may use more than one.
+
+    Everything that was begun is done when the block is left.
+    """
     with alone() as threads:
-        if threads == 1:
-            yield Aside(None)
-            return
-        with workers(1) as pool:
-            yield Aside(pool)
+        hands = Aside(workers(1, os.getpid()) if threads > 1 else None)
+        try:
+            yield hands
+        finally:
+            hands.begin(lambda: None)()  # the one worker takes things in turn: this is the last
 
 
 def shared(work: Callable[[T], object], things: Sequence[T]) -> None:
     """Work on each of some things that do not touch one another, by as many threads as PyTorch may use."""
     with alone() as threads:
-        if threads == 1 or len(things) <= 1:
-            for thing in things:
-                work(thing)
-            return
-        with workers(threads) as pool:
-            for done in pool.map(work, things):
-                del done
+        several = threads > 1 and len(things) > 1
+        for done in (workers(threads, os.getpid()).map if several else map)(work, things):
+            del done
 
 
 @contextmanager
@@ -69,6 +69,11 @@ def alone() -> Iterator[int]:
             torch.set_num_threads(threads)
 
 
-def workers(count: int) -> ThreadPoolExecutor:
-    """So many threads, each of which computes alone: PyTorch's number of threads is each thread's own."""
-    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+@cache
+def workers(count: int, process: int) -> ThreadPoolExecutor:
+    """So many threads, each of which computes alone: PyTorch's number of threads is each thread's own.
+
+    They are kept, for a thread's first product takes milliseconds; not for a process that was forked from this one,
+    which does not have them.
+    """
+    return ThreadPoolExecutor(count, f"aside of {process}", torch.set_num_threads, (1,))
