@@ -162,6 +162,14 @@ TWO = "\n\n@defense(paper='x', scenarios=('active',))\n@dataclass(frozen=True)\n
 SOURCES: dict[str, tuple[Spoil, str]] = {
     "no Python": (lambda f: raw(f, b"'''x'''\ndef (", "defense.py"), "defense.py, line 2: it is not Python"),
     "NUL": (lambda f: raw(f, b"'''x'''\0", "defense.py"), "defense.py holds a NUL byte"),
+    "another coding": (
+        lambda f: raw(f, b"# coding: utf-7\n" + (f / "defense.py").read_bytes() + b"# +AAo-import os\n", "defense.py"),
+        "defense.py says that it is in utf-7; save it as UTF-8",
+    ),
+    "a coding that there is not": (
+        lambda f: raw(f, b"# coding: no-such\n'''x'''\n", "defense.py"),
+        "defense.py: unknown encoding: no-such; save it as UTF-8",
+    ),
     "brackets": (lambda f: raw(f, b"(" * 60_000, "defense.py"), "nested too deeply"),
     "signs": (lambda f: raw(f, b"-" * 60_000 + b"1", "defense.py"), "defense.py is nested too deeply to be read"),
     "attributes": (lambda f: raw(f, b"a" + b".b" * 30_000, "defense.py"), "defense.py is nested too deeply to be read"),
