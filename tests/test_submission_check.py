@@ -170,6 +170,10 @@ SOURCES: dict[str, tuple[Spoil, str]] = {
         lambda f: raw(f, b"# coding: no-such\n'''x'''\n", "defense.py"),
         "defense.py: unknown encoding: no-such; save it as UTF-8",
     ),
+    "a return that ends no line": (
+        lambda f: raw(f, (f / "defense.py").read_bytes() + b"X = 1  # \rimport os\n", "defense.py"),
+        "holds a carriage return without a line feed",
+    ),
     "brackets": (lambda f: raw(f, b"(" * 60_000, "defense.py"), "nested too deeply"),
     "signs": (lambda f: raw(f, b"-" * 60_000 + b"1", "defense.py"), "defense.py is nested too deeply to be read"),
     "attributes": (lambda f: raw(f, b"a" + b".b" * 30_000, "defense.py"), "defense.py is nested too deeply to be read"),

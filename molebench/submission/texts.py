@@ -59,6 +59,9 @@ def content(name: str, data: bytes) -> Iterator[str]:
     except UnicodeDecodeError as error:
         yield f"{name} is not UTF-8 (byte {error.start}); save it as UTF-8"
         return
+    if alone := re.search(r"\r(?!\n)", text):
+        at = text.count("\n", 0, alone.start()) + 1
+        yield f"{name}, line {at}: holds a carriage return without a line feed; end lines with LF"
     if code := character(text, spared="\n\r\t\f\0"):
         at = next(i for i, row in enumerate(text.split("\n"), 1) if character(row, spared="\r\t\f\0"))
         yield f"{name}, line {at}: holds the character {code}, which cannot be seen; write it out or remove it"
