@@ -174,6 +174,10 @@ SOURCES: dict[str, tuple[Spoil, str]] = {
         lambda f: raw(f, (f / "defense.py").read_bytes() + b"X = 1  # \rimport os\n", "defense.py"),
         "holds a carriage return without a line feed",
     ),
+    "a long sum": (
+        lambda f: raw(f, (f / "defense.py").read_bytes() + b"X = " + b"1 + " * 900 + b"1\n", "defense.py"),
+        "defense.py is nested too deeply to be read",
+    ),
     "brackets": (lambda f: raw(f, b"(" * 60_000, "defense.py"), "nested too deeply"),
     "signs": (lambda f: raw(f, b"-" * 60_000 + b"1", "defense.py"), "defense.py is nested too deeply to be read"),
     "attributes": (lambda f: raw(f, b"a" + b".b" * 30_000, "defense.py"), "defense.py is nested too deeply to be read"),

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 from molebench import places
+from molebench.codehash import canonical
 from molebench.errors import listed
 from molebench.hooks import MOMENTS
 from molebench.submission.form import Form
@@ -29,8 +30,10 @@ def parsed(name: str, data: bytes) -> tuple[ast.Module | None, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it warns of is the author's
-            return ast.parse(data.decode("utf-8")), ""
-    except (RecursionError, MemoryError):  # the parser's own limits
+            tree = ast.parse(data.decode("utf-8"))
+        canonical(tree)  # which its digest is over
+        return tree, ""
+    except (RecursionError, MemoryError):  # the parser's own limits, and those of who walks the tree
         return None, f"{name} is nested too deeply to be read; write it flat"
     except (SyntaxError, ValueError) as error:
         at = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
