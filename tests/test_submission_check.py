@@ -178,6 +178,7 @@ SOURCES: dict[str, tuple[Spoil, str]] = {
         lambda f: raw(f, (f / "defense.py").read_bytes() + b"X = " + b"1 + " * 900 + b"1\n", "defense.py"),
         "defense.py is nested too deeply to be read",
     ),
+    "a letter that shows nothing": (lambda f: source(f, ("del rng", "del rng  # \u3164")), "character U+3164"),
     "brackets": (lambda f: raw(f, b"(" * 60_000, "defense.py"), "nested too deeply"),
     "signs": (lambda f: raw(f, b"-" * 60_000 + b"1", "defense.py"), "defense.py is nested too deeply to be read"),
     "attributes": (lambda f: raw(f, b"a" + b".b" * 30_000, "defense.py"), "defense.py is nested too deeply to be read"),
