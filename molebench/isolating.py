@@ -71,11 +71,13 @@ def child_of(part: Part, extractor: Part | None, workspace: Workspace, seconds: 
 
 
 def jail_of(name: str, extractor: Part | None, workspace: Workspace) -> Jail | None:
-    """The jail of a plug-in, where it has one: with the weights of the extractor that it sees, and no others."""
+    """The jail of a plug-in, where it has one: with the weights of the extractor that it sees, no others, and no other
+    submission: an attack's package in the path of a defense could do there what it likes."""
     if workspace.jail is None or name not in workspace.jail.names:
         return None
+    jail = workspace.jail.alone({name, extractor.name} if extractor else {name})
     there = (workspace.cache / "weights").glob(f"{extractor.name}-*.safetensors") if extractor else ()
-    return workspace.jail.seeing({f"{CACHE}/weights/{path.name}": path.resolve() for path in there})
+    return jail.seeing({f"{CACHE}/weights/{path.name}": path.resolve() for path in there})
 
 
 @contextmanager
