@@ -7,13 +7,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from molebench.attesting import attest, attestations
+from molebench.errors import MolebenchError
 from molebench.grid import Cell
 from molebench.leaderboard.build import build
 from molebench.leaderboard.loading import load
 from molebench.leaderboard.placing import standings
 from molebench.sandbox.box import Driver
 from molebench.store import load_records
+from molebench.submission import verifying
+from molebench.submission.check import accepted
 from molebench.submission.form import read
 from molebench.submission.verifying import cells
 from molebench.workspace import Workspace
@@ -154,6 +159,21 @@ def test_a_profile_without_a_claim_names_those_that_have_one(tmp_path: Path, fre
     done = verified(submitted(tmp_path / "submissions"), fresh, "--profile", "small")
     assert done.returncode == 2
     assert "claims nothing at profile small; try --profile tiny" in done.stderr
+
+
+PATHS = {
+    "a folder of ours": {"dataset": "folder", "set": {"dataset.path": "~"}},
+    "a file of ours": {"set": {"extractor.weights": "/etc/passwd"}},
+}
+
+
+@pytest.mark.parametrize("words", PATHS.values(), ids=PATHS)
+def test_a_claim_names_no_file_of_the_machine_that_verifies_it(words: dict[str, Any], tmp_path: Path) -> None:
+    folder = filled(tmp_path / "submissions")
+    fill(folder, claims=[claim(folder, **WIDE, seeds=[0], **words)])
+    home = Workspace(tmp_path / "data", tmp_path / "cache", tmp_path / "store", offline=True)
+    with pytest.raises(MolebenchError, match=r"^set: \w+\.\w+ = .* is a path; a submission reads no file of whoever"):
+        verifying.verified(folder, accepted(folder), None, home)
 
 
 def test_a_break_meets_a_submitted_defense_beside_it(driver: Driver, tmp_path: Path, fresh: Workspace) -> None:

@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from molebench.attesting import attest
 from molebench.errors import MolebenchError, listed
-from molebench.grid import Cell, Lookup, Resolved, resolve
+from molebench.grid import Cell, Lookup, Part, Resolved, resolve
 from molebench.progress import say
 from molebench.record import ArmRecord, MetricValue, Record
+from molebench.registry import Plugin
 from molebench.report import number, over_seeds
 from molebench.runner import run_resolved
 from molebench.sandbox.box import Driver
@@ -85,7 +87,22 @@ def shown(
             wheel = form.package and unpacked(form.package, folder, to, workspace.offline)
             held[form.slug] = wheel or folder / form.source
         with jailed(driver, held, workspace) as jail:
-            yield Lookup(plugins=plugins), replace(workspace, jail=jail)
+            yield Sealed(plugins=plugins), replace(workspace, jail=jail)
+
+
+class Sealed(Lookup):
+    """Looks up what claims name, and no file of this machine: a private folder would be shown to the code as a dataset,
+    a private file be read as weights."""
+
+    def part(self, plugin: Plugin, given: Mapping[str, Any], profile: str, modality: str) -> Part:
+        """As any lookup; MolebenchError for a path."""
+        for name, parameter in plugin.parameters.items():
+            if parameter.is_path and name in given and given[name] not in parameter.words:
+                raise MolebenchError(
+                    f"set: {plugin.kind}.{name} = {given[name]!a} is a path; a submission reads no file of whoever "
+                    f"verifies it: leave it out{f', or say {listed(parameter.words)}' if parameter.words else ''}"
+                )
+        return super().part(plugin, given, profile, modality)
 
 
 def judged(
