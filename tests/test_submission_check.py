@@ -244,6 +244,17 @@ def test_nothing_of_a_submission_is_run(tmp_path: Path) -> None:
     assert [name for name in set(sys.modules) - known if "plugins" in name or SLUG in name] == []
 
 
+@pytest.mark.parametrize("words", [{"defenses": ["other_screen"], "metric": "delta_total_defended"}, {}])
+def test_a_fault_of_the_submission_beside_it_is_said_to_be_that_one_s(words: dict[str, object], tmp_path: Path) -> None:
+    other, kind = filled(tmp_path, "other_screen"), "attack" if words else "defense"
+    folder = filled(tmp_path, "my_own", kind)
+    fill(folder, claims=[claim(folder, **words)], **({} if words else {"supersedes": "other_screen"}))
+    assert faults(folder) == []
+    fill(other, licence="mine")
+    [fault] = faults(folder)
+    assert "other_screen, beside this one, does not hold: submission.yaml: licence is 'mine'" in fault
+
+
 # Packages
 
 WHEEL = "calm-1.0-py3-none-any.whl"

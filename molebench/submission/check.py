@@ -120,7 +120,10 @@ def judge(part: Part, files: Files, report: Report) -> None:
         found += [*slugs.faults(form.slug), *slugs.placed(form, files.folder)]
     if not part.broken & {"kind", "card"}:
         found += claims.card_faults(form)
-        found += claims.faults(form, part.numbers, neighbours(files.folder, form))
+        try:
+            found += claims.faults(form, part.numbers, neighbours(files.folder, form))
+        except Faulty as error:  # of a defense beside it
+            found += error.faults
     report.faults += found
     report.well += (
         [] if found or part.broken else [f"{counted(len(form.claims), 'claim')}: each of a cell that there can be"]

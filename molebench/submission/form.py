@@ -207,10 +207,11 @@ def validated(content: Mapping[str, Any]) -> Form:
 
 
 def neighbours(folder: Path, form: Form) -> dict[str, Form]:
-    """The submitted defenses that a form's claims name, by slug: those whose folders are beside its own."""
+    """The submitted defenses that a form's claims name, by slug: those whose folders are beside its own.
+    Faulty where one of them does not hold."""
     named = {name for claim in form.claims for name in claim.defenses}
     there = (name for name in sorted(named) if (folder.absolute().parent / name / FILE).is_file())
-    found = {name: read(folder.absolute().parent / name) for name in there}
+    found = {name: beside(folder.absolute().parent / name) for name in there}
     return {name: each for name, each in found.items() if each.kind == "defense" and each.slug == name}
 
 
@@ -222,6 +223,14 @@ def read(folder: Path) -> Form:
         raise Faulty([f"{FILE}: {one}" for one in said(error, MODELS)]) from error
     except MolebenchError as error:
         raise Faulty([str(error)]) from error
+
+
+def beside(folder: Path) -> Form:
+    """The form of a submission that another one names; Faulty, where it has faults, with its name before each."""
+    try:
+        return read(folder)
+    except Faulty as error:
+        raise Faulty([f"{folder.name}, beside this one, does not hold: {fault}" for fault in error.faults]) from error
 
 
 MODELS: Models = {"": Form, "card": FormCard, "disclosure": Disclosure, "claims": Claim}
