@@ -315,6 +315,12 @@ WHEELS: dict[str, tuple[Spoil, str]] = {
 }
 
 
+def test_a_form_that_does_not_hold_names_its_package_all_the_same(tmp_path: Path) -> None:
+    folder = fill(packaged(filled(tmp_path), ("calm/__init__.py", b"x = 1\n")), licence="mine")
+    [fault] = faults(folder)
+    assert "licence is 'mine'" in fault
+
+
 @pytest.mark.parametrize(("spoil", "words"), WHEELS.values(), ids=WHEELS)
 def test_a_package_that_is_not_what_it_should_be_is_refused(spoil: Spoil, words: str, tmp_path: Path) -> None:
     folder = filled(tmp_path)

@@ -75,11 +75,15 @@ def read_form(files: Files, report: Report) -> None:
 def read_code(files: Files, report: Report) -> None:
     """The code: one file of its kind, or a package."""
     there = [name for name in SOURCES.values() if name in files.sizes]
-    if report.form and report.form.package:
-        report.faults += packaged(report.form.package, files, there)
+    form, broken = (report.part.form, report.part.broken) if report.part else (None, {"package", "kind"})
+    if form and form.package:
+        report.faults += packaged(form.package, files, there)
         return
-    report.faults += [f"{name}: a wheel is there, and no `package` in the form names it" for name in files.wheels]
-    due = [report.form.source] if report.form else there
+    if "package" not in broken:
+        report.faults += [f"{name}: a wheel is there, and no `package` in the form names it" for name in files.wheels]
+    elif files.wheels:
+        return  # what names it is broken, and said to be
+    due = [form.source] if form and "kind" not in broken else there
     report.faults += [f"{name} is of another kind; the form says {due[0]}" for name in there if due and name not in due]
     for name in due:
         if name in there:
