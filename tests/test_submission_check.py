@@ -329,6 +329,13 @@ def test_a_package_that_is_not_what_it_should_be_is_refused(spoil: Spoil, words:
     assert [fault for fault in found if words in fault], found
 
 
+@pytest.mark.parametrize("name", ["class", "card", "screen_pool", "__slots__", "_child"])
+def test_a_parameter_that_no_plug_in_can_have_is_refused(name: str, tmp_path: Path) -> None:
+    folder = fill(packaged(filled(tmp_path), ("calm/__init__.py", b"x = 1\n")), params={name: 1})
+    [fault] = faults(folder)
+    assert f"params '{name}' is no name of a parameter; a word of Python's, a moment, card and what begins" in fault
+
+
 # Records
 
 ARM = "poisoned_undefended.safetensors"

@@ -18,6 +18,7 @@ from the card and the parameters here.
 """
 
 import json
+import keyword
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,6 +106,11 @@ Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Parameters = Annotated[Mapping[Annotated[str, Field(max_length=80)], Scalar], Field(max_length=50)]
 
 
+def taken(name: str) -> bool:
+    """Whether what stands for a submission has something else of this name, or can have nothing."""
+    return keyword.iskeyword(name) or name.startswith("_") or name in (*MOMENTS, "suspicion", "card", "craft")
+
+
 class Strict(BaseModel):
     """Takes what it knows, of the type that it says, and finite."""
 
@@ -171,8 +177,11 @@ class Form(Strict):
     @field_validator("params")
     @classmethod
     def _names(cls, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        if wrong := [name for name in params if not (name.isidentifier() and name.isascii())]:
-            raise ValueError(f"{wrong[0]!r} is no name of a parameter")
+        if wrong := [name for name in params if not (name.isidentifier() and name.isascii()) or taken(name)]:
+            raise ValueError(
+                f"{wrong[0]!r} is no name of a parameter; a word of Python's, a moment, card and what begins with _ "
+                "are none"
+            )
         return params
 
     @property
