@@ -438,6 +438,13 @@ def test_records_that_do_not_hold_or_do_not_bear_out_a_claim_are_refused(
     assert [fault for fault in found if words in fault], found
 
 
+def test_a_file_elsewhere_that_is_not_allowed_keeps_nobody_from_looking_at_the_records(tmp_path: Path) -> None:
+    folder = with_records(tmp_path)
+    raw(folder, b"", "notes.txt")
+    crossed(folder, 12.3)
+    assert [fault for fault in faults(folder) if "claim 1: says delta_total 12.3; its records say " in fault]
+
+
 def test_an_interval_much_wider_than_that_of_the_records_is_noted(tmp_path: Path) -> None:
     folder = with_records(tmp_path)
     fill(folder, claims=[claim(folder, low=-100.0, high=100.0)])

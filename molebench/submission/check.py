@@ -139,7 +139,7 @@ def read_records(form: Form, files: Files, report: Report) -> None:
     if not files.records:
         report.notes.append("no records come with it; molebench verify makes them")
         return
-    if any("records/" in fault for fault in files.faults):
+    if any(fault.startswith("records/") for fault in files.faults):
         report.notes.append("its records were not looked at: a file among them is not allowed")
         return
     try:
