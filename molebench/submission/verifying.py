@@ -25,6 +25,7 @@ from molebench.runner import run_resolved
 from molebench.sandbox.box import Driver
 from molebench.sandbox.jailing import jailed
 from molebench.store import Store
+from molebench.submission.evidence import BEARING
 from molebench.submission.form import Claim, Form, neighbours
 from molebench.submission.packages import unpacked
 from molebench.submission.standing_in import stand_in
@@ -42,8 +43,16 @@ class Verdict:
     figure: MetricValue | None
 
     @property
+    def broken(self) -> str:
+        """The status of a record on which no claim can rest; '' where there is none."""
+        return next((each.status for each in self.records if each.status not in BEARING), "")
+
+    @property
     def holds(self) -> bool:
-        """Whether the mean lies in the interval that is claimed, to the digits that are printed."""
+        """Whether the mean lies in the interval that is claimed, to the digits that are printed, and no rule was
+        broken on the way."""
+        if self.broken:
+            return False
         step = 0.5 * 10.0 ** -len(number(self.claim.value, self.claim.metric).partition(".")[2])
         return self.figure is not None and self.claim.low - step <= self.figure.value <= self.claim.high + step
 
