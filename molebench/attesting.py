@@ -15,10 +15,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from molebench.errors import MolebenchError, first_line
+from molebench.locks import held
 from molebench.record import Record
 from molebench.workspace import writing
 
 FILE = "attested.json"
+LOCKED = "locks/attested.lock"  # held from reading the file to writing it: who speaks meanwhile is not forgotten
 SCHEMA = "molebench.attested/1"
 Tier = Literal["claimed", "local-trusted", "reproduced-tiny", "reproduced"]
 
@@ -68,10 +70,12 @@ def chosen(records: Sequence[Record], beginnings: Sequence[str]) -> list[Record]
 
 def attest(store: Path, records: Sequence[Record], tier: str, by: str) -> int:
     """Adds what somebody says of records; returns of how many. What is invalid stays so."""
-    one, known = attestation(tier=tier, by=by), attestations(store)
-    invalid = {sha: said.invalid for sha, said in known.items()}
-    new = {sha: one.model_copy(update={"invalid": invalid.get(sha, "")}) for sha in seals(records)}
-    write(store, {**known, **new})
+    one = attestation(tier=tier, by=by)
+    with held(store / LOCKED):
+        known = attestations(store)
+        invalid = {sha: said.invalid for sha, said in known.items()}
+        new = {sha: one.model_copy(update={"invalid": invalid.get(sha, "")}) for sha in seals(records)}
+        write(store, {**known, **new})
     return len(records)
 
 
@@ -79,9 +83,10 @@ def invalidate(store: Path, records: Sequence[Record], by: str, reason: str) -> 
     """Marks records as invalid, of whatever tier; returns how many."""
     if not reason.strip():
         raise MolebenchError("--reason is empty; say in one line what is wrong with the records")
-    known = attestations(store)
-    tiers = {sha: known[sha].tier if sha in known else "claimed" for sha in seals(records)}
-    write(store, {**known, **{sha: attestation(tier=tier, by=by, invalid=reason) for sha, tier in tiers.items()}})
+    with held(store / LOCKED):
+        known = attestations(store)
+        tiers = {sha: known[sha].tier if sha in known else "claimed" for sha in seals(records)}
+        write(store, {**known, **{sha: attestation(tier=tier, by=by, invalid=reason) for sha, tier in tiers.items()}})
     return len(records)
 
 

@@ -35,6 +35,7 @@ from molebench.types import Array
 from molebench.workspace import Workspace
 
 CHUNK = 2**16  # bytes written or read at once
+LEAVING = 1.0  # seconds in which a process ends that has closed its answers
 CODES = frozenset((*range(256), *(-int(each) for each in signal.Signals)))  # with which a process can end
 SERVERS = {"defense": "molebench.defending", "attack": "molebench.crafting"}
 
@@ -71,11 +72,13 @@ def child_of(part: Part, extractor: Part | None, workspace: Workspace, seconds: 
 
 
 def jail_of(name: str, extractor: Part | None, workspace: Workspace) -> Jail | None:
-    """The jail of a plug-in, where it has one: with the weights of the extractor that it sees, and no others."""
+    """The jail of a plug-in, where it has one: with the weights of the extractor that it sees, no others, and no other
+    submission: an attack's package in the path of a defense could do there what it likes."""
     if workspace.jail is None or name not in workspace.jail.names:
         return None
+    jail = workspace.jail.alone({name, extractor.name} if extractor else {name})
     there = (workspace.cache / "weights").glob(f"{extractor.name}-*.safetensors") if extractor else ()
-    return workspace.jail.seeing({f"{CACHE}/weights/{path.name}": path.resolve() for path in there})
+    return jail.seeing({f"{CACHE}/weights/{path.name}": path.resolve() for path in there})
 
 
 @contextmanager
@@ -141,7 +144,7 @@ class Child:
         request = pieces(question.head, question.arrays)
         reply = process.asked([*begun, *request], question.most, self.seconds)
         if reply is None or "ended" in reply.head:
-            code = process.end() if reply is None else reply.head["ended"]
+            code = process.left() if reply is None else reply.head["ended"]
             whole = code if type(code) is int and code in CODES else 1
             raise CellFailed(f"{question.who}: its process {how_ended(whole)}")
         if "failed" in reply.head:
@@ -160,8 +163,15 @@ class Process:
         self.group = process.pid
         self.pipes = cast("tuple[BufferedIOBase, ...]", (process.stdin, process.stdout, process.stderr))
         self.end = weakref.finalize(self, ended, process, jail.after(words) if jail else [])
+        self.wait = process.wait
         for stream in self.pipes[::2]:
             os.set_blocking(stream.fileno(), False)
+
+    def left(self) -> int | None:
+        """Its exit code, once its answers have ended: it may end by itself first, or our signal would be its code."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(LEAVING)
+        return self.end()
 
     def asked(self, request: list[memoryview], most: int, seconds: float) -> Message | None:
         """What it answers to a request; None where it ends without."""

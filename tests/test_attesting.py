@@ -2,11 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from molebench import attesting
 from molebench.attesting import FILE, attest, attestations
 from molebench.errors import MolebenchError
 from molebench.leaderboard.build import build
@@ -34,6 +37,26 @@ def test_a_changed_record_is_no_longer_vouched_for(tmp_path: Path) -> None:
     changed = record.model_copy(update={"warnings": ["another"]}).sealed()
     (store.cell(KEY) / "record.json").write_text(changed.text(), "utf-8")
     assert load(store.root).tiers == {}
+
+
+def test_of_two_who_speak_at_once_both_are_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = copied(tmp_path / "store")
+    [record] = load_records(store.root)
+    read = attesting.attestations
+
+    def slowly(root: Path) -> Mapping[str, attesting.Attestation]:
+        found = read(root)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(attesting, "attestations", slowly)
+    said = [record.model_copy(update={"record_sha256": digit * 64}) for digit in "ab"]
+    speakers = [threading.Thread(target=attest, args=(store.root, [one], "reproduced", "me")) for one in said]
+    for each in speakers:
+        each.start()
+    for each in speakers:
+        each.join()
+    assert sorted(read(store.root)) == ["a" * 64, "b" * 64]
 
 
 def test_an_invalid_record_stays_so_and_the_board_says_why(tmp_path: Path) -> None:

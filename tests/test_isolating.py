@@ -23,7 +23,7 @@ from molebench import messages, places, registry
 from molebench.errors import CellFailed, MolebenchError
 from molebench.grid import Part
 from molebench.hooks import MOMENTS, Pipeline, View, sees
-from molebench.isolating import greatest, isolated
+from molebench.isolating import Child, Question, greatest, isolated
 from molebench.limits import PRINTED
 from molebench.nets import FrozenExtractor
 from molebench.provenance import computing_threads
@@ -353,6 +353,14 @@ def test_one_that_dies_is_named_with_how_it_did(use: Use, name: str) -> None:
     proxy = use("it", "screen_pool", f"{WIRE}{body}", imports="ctypes os signal stat")
     with pytest.raises(CellFailed, match=f"^defense it at screen_pool: .*{says}"):
         asked(proxy)
+
+
+def test_one_that_closes_its_answers_before_it_ends_is_named_with_how_it_did() -> None:
+    program = "import os, sys, time; os.close(1); time.sleep(0.2); sys.exit(7)"
+    child = Child([sys.executable, "-c", program], {}, 20.0)
+    with pytest.raises(CellFailed, match=r"^it: its process ended with exit code 7$"):
+        child.ask(Question("it", {}, {}, 100))
+    assert child.process is None
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """The sandbox itself: a driver is used only where nothing gets out of its box, and never in silence none."""
 
+import io
 import json
 import os
 import stat
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -250,6 +252,28 @@ def test_copies_can_be_read_by_everybody_and_are_gone_afterwards(tmp_path: Path)
         assert (copy.name, stat.S_IMODE(copy.stat().st_mode)) == ("it.py", 0o644)
         assert jail.names == {"it"}
     assert not copy.parent.exists()
+
+
+def test_of_two_submissions_in_one_jail_neither_is_seen_by_the_other(driver: Driver, tmp_path: Path) -> None:
+    (package := tmp_path / "site").mkdir()
+    (package / "sitecustomize.py").write_text(
+        "import os\nos._exit(7)\n", "utf-8"
+    )  # runs in whatever has it in its path
+    says = "print([*os.listdir('/plugin')] if os.path.exists('/plugin') else [], os.environ['MOLEBENCH_PLUGINS'])"
+    body = f"{says}; return np.ones(len(view.x), dtype=bool)"
+    for name in ("it", "other"):
+        (tmp_path / f"{name}.py").write_text(text("screen_pool", body), "utf-8")
+    files = {"it": tmp_path / "it.py", "other": tmp_path / "other.py", "packed": package}
+    workspace = Workspace(tmp_path, tmp_path, tmp_path)
+    seen = View(np.zeros((5, 2, 2, 1), np.uint8), np.zeros((5, 2), np.float32), 2)
+    for one in (driver, None):
+        with jailed(one, files, workspace) as jail:
+            assert len(jail.box.environment["MOLEBENCH_PLUGINS"].split(os.pathsep)) == 2
+            proxy = isolated(described(), None, replace(workspace, jail=jail), 60.0)
+            with redirect_stderr(io.StringIO()) as printed:
+                assert proxy.screen_pool(seen, stream(0, "a")).tolist() == [True] * 5
+        assert "it.py" in printed.getvalue()
+        assert "other" not in printed.getvalue()
 
 
 def test_installed_packages_are_found_by_their_entry_points(driver: Driver, tmp_path: Path) -> None:

@@ -162,6 +162,23 @@ TWO = "\n\n@defense(paper='x', scenarios=('active',))\n@dataclass(frozen=True)\n
 SOURCES: dict[str, tuple[Spoil, str]] = {
     "no Python": (lambda f: raw(f, b"'''x'''\ndef (", "defense.py"), "defense.py, line 2: it is not Python"),
     "NUL": (lambda f: raw(f, b"'''x'''\0", "defense.py"), "defense.py holds a NUL byte"),
+    "another coding": (
+        lambda f: raw(f, b"# coding: utf-7\n" + (f / "defense.py").read_bytes() + b"# +AAo-import os\n", "defense.py"),
+        "defense.py says that it is in utf-7; save it as UTF-8",
+    ),
+    "a coding that there is not": (
+        lambda f: raw(f, b"# coding: no-such\n'''x'''\n", "defense.py"),
+        "defense.py: unknown encoding: no-such; save it as UTF-8",
+    ),
+    "a return that ends no line": (
+        lambda f: raw(f, (f / "defense.py").read_bytes() + b"X = 1  # \rimport os\n", "defense.py"),
+        "holds a carriage return without a line feed",
+    ),
+    "a long sum": (
+        lambda f: raw(f, (f / "defense.py").read_bytes() + b"X = " + b"1 + " * 900 + b"1\n", "defense.py"),
+        "defense.py is nested too deeply to be read",
+    ),
+    "a letter that shows nothing": (lambda f: source(f, ("del rng", "del rng  # \u3164")), "character U+3164"),
     "brackets": (lambda f: raw(f, b"(" * 60_000, "defense.py"), "nested too deeply"),
     "signs": (lambda f: raw(f, b"-" * 60_000 + b"1", "defense.py"), "defense.py is nested too deeply to be read"),
     "attributes": (lambda f: raw(f, b"a" + b".b" * 30_000, "defense.py"), "defense.py is nested too deeply to be read"),
@@ -227,6 +244,17 @@ def test_nothing_of_a_submission_is_run(tmp_path: Path) -> None:
     assert [name for name in set(sys.modules) - known if "plugins" in name or SLUG in name] == []
 
 
+@pytest.mark.parametrize("words", [{"defenses": ["other_screen"], "metric": "delta_total_defended"}, {}])
+def test_a_fault_of_the_submission_beside_it_is_said_to_be_that_one_s(words: dict[str, object], tmp_path: Path) -> None:
+    other, kind = filled(tmp_path, "other_screen"), "attack" if words else "defense"
+    folder = filled(tmp_path, "my_own", kind)
+    fill(folder, claims=[claim(folder, **words)], **({} if words else {"supersedes": "other_screen"}))
+    assert faults(folder) == []
+    fill(other, licence="mine")
+    [fault] = faults(folder)
+    assert "other_screen, beside this one, does not hold: submission.yaml: licence is 'mine'" in fault
+
+
 # Packages
 
 WHEEL = "calm-1.0-py3-none-any.whl"
@@ -287,12 +315,25 @@ WHEELS: dict[str, tuple[Spoil, str]] = {
 }
 
 
+def test_a_form_that_does_not_hold_names_its_package_all_the_same(tmp_path: Path) -> None:
+    folder = fill(packaged(filled(tmp_path), ("calm/__init__.py", b"x = 1\n")), licence="mine")
+    [fault] = faults(folder)
+    assert "licence is 'mine'" in fault
+
+
 @pytest.mark.parametrize(("spoil", "words"), WHEELS.values(), ids=WHEELS)
 def test_a_package_that_is_not_what_it_should_be_is_refused(spoil: Spoil, words: str, tmp_path: Path) -> None:
     folder = filled(tmp_path)
     spoil(folder)
     found = faults(folder)
     assert [fault for fault in found if words in fault], found
+
+
+@pytest.mark.parametrize("name", ["class", "card", "screen_pool", "__slots__", "_child"])
+def test_a_parameter_that_no_plug_in_can_have_is_refused(name: str, tmp_path: Path) -> None:
+    folder = fill(packaged(filled(tmp_path), ("calm/__init__.py", b"x = 1\n")), params={name: 1})
+    [fault] = faults(folder)
+    assert f"params '{name}' is no name of a parameter; a word of Python's, a moment, card and what begins" in fault
 
 
 # Records
@@ -395,6 +436,13 @@ def test_records_that_do_not_hold_or_do_not_bear_out_a_claim_are_refused(
     spoil(folder)
     found = faults(folder)
     assert [fault for fault in found if words in fault], found
+
+
+def test_a_file_elsewhere_that_is_not_allowed_keeps_nobody_from_looking_at_the_records(tmp_path: Path) -> None:
+    folder = with_records(tmp_path)
+    raw(folder, b"", "notes.txt")
+    crossed(folder, 12.3)
+    assert [fault for fault in faults(folder) if "claim 1: says delta_total 12.3; its records say " in fault]
 
 
 def test_an_interval_much_wider_than_that_of_the_records_is_noted(tmp_path: Path) -> None:

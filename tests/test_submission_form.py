@@ -66,6 +66,7 @@ def test_the_form_reads_as_it_was_written(tmp_path: Path) -> None:
 # Words, one fault each
 
 HELD = [
+    ("title", "\u1160", "title holds the character U+1160, which cannot be seen"),
     ("title", "a\u202etxt.exe", "title holds the character U+202E, which cannot be seen"),
     ("title", "two\nlines", "title holds the character U+000A"),
     ("title", "", "title is empty"),

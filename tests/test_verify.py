@@ -7,19 +7,25 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from molebench.attesting import attest, attestations
+from molebench.commands.verify import row
+from molebench.errors import MolebenchError
 from molebench.grid import Cell
 from molebench.leaderboard.build import build
 from molebench.leaderboard.loading import load
 from molebench.leaderboard.placing import standings
 from molebench.sandbox.box import Driver
 from molebench.store import load_records
+from molebench.submission import verifying
+from molebench.submission.check import accepted
 from molebench.submission.form import read
-from molebench.submission.verifying import cells
+from molebench.submission.verifying import cells, judge
 from molebench.workspace import Workspace
 from tests.commands import SIZES, folders, predictions, typed
 from tests.conftest import molebench
-from tests.submitted import SLUG, claim, fill, filled
+from tests.submitted import BREAK, SLUG, claim, fill, filled, renamed, with_records
 
 SETTINGS = {name: int(value) for name, value in (word.split("=") for word in SIZES)}
 WIDE = {"value": 0.0, "low": -90.0, "high": 90.0}
@@ -154,6 +160,29 @@ def test_a_profile_without_a_claim_names_those_that_have_one(tmp_path: Path, fre
     done = verified(submitted(tmp_path / "submissions"), fresh, "--profile", "small")
     assert done.returncode == 2
     assert "claims nothing at profile small; try --profile tiny" in done.stderr
+
+
+@pytest.mark.parametrize("status", ["ok", "unhealthy", "invalid"])
+def test_no_claim_rests_on_a_record_that_broke_the_rules(status: str, tmp_path: Path) -> None:
+    form = read(with_records(tmp_path))
+    verdict = judge(form.claims[0], [renamed(BREAK, status=status)])
+    assert verdict.holds == (status != "invalid")
+    assert row(1, verdict)[-1] == ("does not hold: a record is invalid" if status == "invalid" else "holds")
+
+
+PATHS = {
+    "a folder of ours": {"dataset": "folder", "set": {"dataset.path": "~"}},
+    "a file of ours": {"set": {"extractor.weights": "/etc/passwd"}},
+}
+
+
+@pytest.mark.parametrize("words", PATHS.values(), ids=PATHS)
+def test_a_claim_names_no_file_of_the_machine_that_verifies_it(words: dict[str, Any], tmp_path: Path) -> None:
+    folder = filled(tmp_path / "submissions")
+    fill(folder, claims=[claim(folder, **WIDE, seeds=[0], **words)])
+    home = Workspace(tmp_path / "data", tmp_path / "cache", tmp_path / "store", offline=True)
+    with pytest.raises(MolebenchError, match=r"^set: \w+\.\w+ = .* is a path; a submission reads no file of whoever"):
+        verifying.verified(folder, accepted(folder), None, home)
 
 
 def test_a_break_meets_a_submitted_defense_beside_it(driver: Driver, tmp_path: Path, fresh: Workspace) -> None:

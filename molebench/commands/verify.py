@@ -79,5 +79,5 @@ def row(i: int, verdict: "Verdict") -> list[str]:
         seeds,
         f"{value} [{low}, {high}]",
         measured,
-        "holds" if verdict.holds else "does not hold",
+        "holds" if verdict.holds else f"does not hold{f': a record is {verdict.broken}' if verdict.broken else ''}",
     ]

@@ -5,13 +5,15 @@ but a fresh /tmp, and there is no network. Wall time and the size of answers and
 asks (molebench.isolating): they need nobody's help inside.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 TMP, SHM = "/tmp", "/dev/shm"  # noqa: S108  # inside, and a box's own
 CACHE = f"{TMP}/cache"  # where molebench keeps its own inside, the weights of extractors among it
+LISTS = {"MOLEBENCH_PLUGINS", "PYTHONPATH"}  # variables that name plug-ins by where they lie
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,22 @@ class Jail:
     """A box for the plug-ins of these names, and who shuts it; without a driver they are trusted, and run plainly.
 
     A process in it answers once: whatever it left, in memory, in /tmp or in the numbers of its processes, the next one
-    finds nothing of it.
+    finds nothing of it. places: where in the box each plug-in lies.
     """
 
     driver: Driver | None
     box: Box
     names: frozenset[str]
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def alone(self, names: Container[str]) -> "Jail":
+        """The same for some of its plug-ins, which see no other: nobody's file, and nobody's package in their path."""
+        gone = {place for name, place in self.places.items() if name not in names}
+        told = dict(self.box.environment)
+        for variable in LISTS & told.keys():
+            told[variable] = os.pathsep.join(each for each in told[variable].split(os.pathsep) if each not in gone)
+        files = {inside: path for inside, path in self.box.files.items() if inside not in gone}
+        return replace(self, box=replace(self.box, files=files, environment=told))
 
     def seeing(self, files: Mapping[str, Path]) -> "Jail":
         """The same with more files, by their paths inside."""

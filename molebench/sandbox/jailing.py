@@ -36,7 +36,8 @@ def jailed(
         files = {name: copied(path, Path(folder) / f"{name}.py") for name, path in plugins.items() if path.is_file()}
         libraries = {name: path.absolute() for name, path in plugins.items() if name not in files}
         make = shut if driver else plain
-        yield Jail(driver, make(files, libraries, workspace, limits), frozenset(plugins))
+        box, places = make(files, libraries, workspace, limits)
+        yield Jail(driver, box, frozenset(plugins), places)
 
 
 def copied(path: Path, to: Path) -> Path:
@@ -48,12 +49,15 @@ def copied(path: Path, to: Path) -> Path:
     return to
 
 
-def shut(files: Mapping[str, Path], libraries: Mapping[str, Path], workspace: Workspace, limits: Limits) -> Box:
-    """The box of plug-ins, under paths that are the same on every machine."""
+def shut(
+    files: Mapping[str, Path], libraries: Mapping[str, Path], workspace: Workspace, limits: Limits
+) -> tuple[Box, dict[str, str]]:
+    """The box of plug-ins, under paths that are the same on every machine, and these by their names."""
     del workspace
     base = installed(limits)
-    shown = {f"{PLUGINS}/{name}.py": path for name, path in files.items()}
-    packages = {f"{PLUGINS}/{name}": path for name, path in libraries.items()}
+    places = {name: f"{PLUGINS}/{name}.py" for name in files} | {name: f"{PLUGINS}/{name}" for name in libraries}
+    shown = {places[name]: path for name, path in files.items()}
+    packages = {places[name]: path for name, path in libraries.items()}
     environment = {
         **base.environment,
         "MOLEBENCH_DATA": f"{TMP}/data",
@@ -62,16 +66,19 @@ def shut(files: Mapping[str, Path], libraries: Mapping[str, Path], workspace: Wo
         "MOLEBENCH_OFFLINE": "1",
         **computed(shown, packages, base.environment["PYTHONPATH"]),
     }
-    return replace(base, files={**base.files, **shown, **packages}, environment=environment)
+    return replace(base, files={**base.files, **shown, **packages}, environment=environment), places
 
 
-def plain(files: Mapping[str, Path], libraries: Mapping[str, Path], workspace: Workspace, limits: Limits) -> Box:
-    """What plug-ins that are trusted are told; they see whatever this process does."""
+def plain(
+    files: Mapping[str, Path], libraries: Mapping[str, Path], workspace: Workspace, limits: Limits
+) -> tuple[Box, dict[str, str]]:
+    """What plug-ins that are trusted are told, and where each lies; they see whatever this process does."""
     del limits
     shown, packages = ([str(path) for path in each.values()] for each in (files, libraries))
     code = os.pathsep.join(filter(None, (installed().environment["PYTHONPATH"], os.environ.get("PYTHONPATH"))))
     own = replace(workspace, offline=True, isolate=False).environment(threads())
-    return Box(environment={**own, **computed(shown, packages, code)})
+    places = {name: str(path) for name, path in {**files, **libraries}.items()}
+    return Box(environment={**own, **computed(shown, packages, code)}), places
 
 
 def computed(files: Iterable[str], packages: Iterable[str], code: str) -> dict[str, str]:

@@ -75,11 +75,15 @@ def read_form(files: Files, report: Report) -> None:
 def read_code(files: Files, report: Report) -> None:
     """The code: one file of its kind, or a package."""
     there = [name for name in SOURCES.values() if name in files.sizes]
-    if report.form and report.form.package:
-        report.faults += packaged(report.form.package, files, there)
+    form, broken = (report.part.form, report.part.broken) if report.part else (None, {"package", "kind"})
+    if form and form.package:
+        report.faults += packaged(form.package, files, there)
         return
-    report.faults += [f"{name}: a wheel is there, and no `package` in the form names it" for name in files.wheels]
-    due = [report.form.source] if report.form else there
+    if "package" not in broken:
+        report.faults += [f"{name}: a wheel is there, and no `package` in the form names it" for name in files.wheels]
+    elif files.wheels:
+        return  # what names it is broken, and said to be
+    due = [form.source] if form and "kind" not in broken else there
     report.faults += [f"{name} is of another kind; the form says {due[0]}" for name in there if due and name not in due]
     for name in due:
         if name in there:
@@ -120,7 +124,10 @@ def judge(part: Part, files: Files, report: Report) -> None:
         found += [*slugs.faults(form.slug), *slugs.placed(form, files.folder)]
     if not part.broken & {"kind", "card"}:
         found += claims.card_faults(form)
-        found += claims.faults(form, part.numbers, neighbours(files.folder, form))
+        try:
+            found += claims.faults(form, part.numbers, neighbours(files.folder, form))
+        except Faulty as error:  # of a defense beside it
+            found += error.faults
     report.faults += found
     report.well += (
         [] if found or part.broken else [f"{counted(len(form.claims), 'claim')}: each of a cell that there can be"]
@@ -132,7 +139,7 @@ def read_records(form: Form, files: Files, report: Report) -> None:
     if not files.records:
         report.notes.append("no records come with it; molebench verify makes them")
         return
-    if any("records/" in fault for fault in files.faults):
+    if any(fault.startswith("records/") for fault in files.faults):
         report.notes.append("its records were not looked at: a file among them is not allowed")
         return
     try:

@@ -14,6 +14,7 @@ from molebench.record import Record
 from molebench.report import number, over_seeds
 from molebench.submission.form import Claim, Form
 
+BEARING = ("ok", "unhealthy")  # statuses of records on which a claim can rest
 WIDER = 1.5  # times the records' own interval, from which on a claim's is called wide
 
 
@@ -57,7 +58,7 @@ def foreign(form: Form, record: Record | None, code: str) -> Iterator[str]:
         yield f"does not name {form.slug} among what took part"
     elif made[0].code_sha256 != code:
         yield f"was made by other code than {form.package or form.source} is now; run molebench verify again"
-    elif record.status not in ("ok", "unhealthy"):
+    elif record.status not in BEARING:
         yield f"has the status {record.status}; no claim can rest on it"
 
 

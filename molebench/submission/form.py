@@ -18,6 +18,7 @@ from the card and the parameters here.
 """
 
 import json
+import keyword
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,6 +106,11 @@ Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Parameters = Annotated[Mapping[Annotated[str, Field(max_length=80)], Scalar], Field(max_length=50)]
 
 
+def taken(name: str) -> bool:
+    """Whether what stands for a submission has something else of this name, or can have nothing."""
+    return keyword.iskeyword(name) or name.startswith("_") or name in (*MOMENTS, "suspicion", "card", "craft")
+
+
 class Strict(BaseModel):
     """Takes what it knows, of the type that it says, and finite."""
 
@@ -171,8 +177,11 @@ class Form(Strict):
     @field_validator("params")
     @classmethod
     def _names(cls, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        if wrong := [name for name in params if not (name.isidentifier() and name.isascii())]:
-            raise ValueError(f"{wrong[0]!r} is no name of a parameter")
+        if wrong := [name for name in params if not (name.isidentifier() and name.isascii()) or taken(name)]:
+            raise ValueError(
+                f"{wrong[0]!r} is no name of a parameter; a word of Python's, a moment, card and what begins with _ "
+                "are none"
+            )
         return params
 
     @property
@@ -207,10 +216,11 @@ def validated(content: Mapping[str, Any]) -> Form:
 
 
 def neighbours(folder: Path, form: Form) -> dict[str, Form]:
-    """The submitted defenses that a form's claims name, by slug: those whose folders are beside its own."""
+    """The submitted defenses that a form's claims name, by slug: those whose folders are beside its own.
+    Faulty where one of them does not hold."""
     named = {name for claim in form.claims for name in claim.defenses}
     there = (name for name in sorted(named) if (folder.absolute().parent / name / FILE).is_file())
-    found = {name: read(folder.absolute().parent / name) for name in there}
+    found = {name: beside(folder.absolute().parent / name) for name in there}
     return {name: each for name, each in found.items() if each.kind == "defense" and each.slug == name}
 
 
@@ -222,6 +232,14 @@ def read(folder: Path) -> Form:
         raise Faulty([f"{FILE}: {one}" for one in said(error, MODELS)]) from error
     except MolebenchError as error:
         raise Faulty([str(error)]) from error
+
+
+def beside(folder: Path) -> Form:
+    """The form of a submission that another one names; Faulty, where it has faults, with its name before each."""
+    try:
+        return read(folder)
+    except Faulty as error:
+        raise Faulty([f"{folder.name}, beside this one, does not hold: {fault}" for fault in error.faults]) from error
 
 
 MODELS: Models = {"": Form, "card": FormCard, "disclosure": Disclosure, "claims": Claim}

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from molebench import places
 from molebench.drafts import ROLES
-from molebench.errors import MolebenchError
-from molebench.submission.form import FILE, SLUG, Form, read
+from molebench.submission.form import FILE, SLUG, Faulty, Form, beside
 
 DEVICES = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")  # of Windows: no file there can have such a name
 
@@ -41,9 +40,10 @@ def placed(form: Form, folder: Path) -> Iterator[str]:
 def older(form: Form, folder: Path) -> Iterator[str]:
     """What is wrong with the submission that one supersedes."""
     try:
-        there = read(folder)
-    except MolebenchError:
-        yield f"supersedes: there is no submission {form.supersedes} beside this one"
+        there = beside(folder)
+    except Faulty as error:
+        gone = f"there is no submission {form.supersedes} beside this one"
+        yield from (f"supersedes: {fault}" for fault in (error.faults if (folder / FILE).is_file() else [gone]))
         return
     if there.kind != form.kind:
         yield f"supersedes: {form.supersedes} is {there.kind}, this one is {form.kind}; it takes one of its kind"

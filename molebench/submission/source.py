@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 from molebench import places
+from molebench.codehash import canonical
 from molebench.errors import listed
 from molebench.hooks import MOMENTS
 from molebench.submission.form import Form
@@ -24,17 +25,31 @@ ACTING = (*MOMENTS, "suspicion")
 
 def parsed(name: str, data: bytes) -> tuple[ast.Module | None, str]:
     """The tree of a source, or why there is none."""
+    if why := foreign_coding(name, data):
+        return None, why
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it warns of is the author's
-            return ast.parse(data.decode("utf-8")), ""
-    except (RecursionError, MemoryError):  # the parser's own limits
+            tree = ast.parse(data.decode("utf-8"))
+        canonical(tree)  # which its digest is over
+        return tree, ""
+    except (RecursionError, MemoryError):  # the parser's own limits, and those of who walks the tree
         return None, f"{name} is nested too deeply to be read; write it flat"
     except (SyntaxError, ValueError) as error:
         at = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         why = error.msg if isinstance(error, SyntaxError) else str(error)
         deep = "too many" in why and ("nested" in why or "indentation" in why)
         return None, f"{name}{at}: {'it is nested too deeply' if deep else 'it is not Python'}: {why[:100]}"
+
+
+def foreign_coding(name: str, data: bytes) -> str:
+    """Why a source is not read as UTF-8; '' where it is. A line that names another coding has Python run what no
+    reviewer sees: in UTF-7 a comment may go on as code."""
+    try:
+        coding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    except SyntaxError as error:  # no such coding, or bytes that are none of its
+        return f"{name}: {str(error)[:100]}; save it as UTF-8, without a line that names a coding"
+    return "" if coding in ("utf-8", "utf-8-sig") else f"{name} says that it is in {coding}; save it as UTF-8"
 
 
 def faults(name: str, kind: str, data: bytes, tree: ast.Module, form: Form | None) -> Iterator[str]:

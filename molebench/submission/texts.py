@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # control, format (directions, zero widths), private, line ends
+BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"  # letters and marks that are drawn as nothing
 HOST = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,63}")
 ADDRESS = re.compile(r"[!-;=?-~]+")  # printable ASCII but < and >
 TO_FILL = "FILL IN"  # what a scaffold leaves to its author
@@ -17,7 +18,12 @@ TO_FILL = "FILL IN"  # what a scaffold leaves to its author
 
 def character(text: str, spared: str = "") -> str:
     """The first character that cannot be seen, by its code point; '' where there is none."""
-    return next((f"U+{ord(c):04X}" for c in text if c not in spared and unicodedata.category(c) in UNSEEN), "")
+    return next((f"U+{ord(c):04X}" for c in text if c not in spared and unseen(c)), "")
+
+
+def unseen(c: str) -> bool:
+    """Whether a character shows nothing, or changes how others are shown."""
+    return c in BLANK or unicodedata.category(c) in UNSEEN
 
 
 def line(text: str) -> str:
@@ -59,6 +65,9 @@ def content(name: str, data: bytes) -> Iterator[str]:
     except UnicodeDecodeError as error:
         yield f"{name} is not UTF-8 (byte {error.start}); save it as UTF-8"
         return
+    if alone := re.search(r"\r(?!\n)", text):
+        at = text.count("\n", 0, alone.start()) + 1
+        yield f"{name}, line {at}: holds a carriage return without a line feed; end lines with LF"
     if code := character(text, spared="\n\r\t\f\0"):
         at = next(i for i, row in enumerate(text.split("\n"), 1) if character(row, spared="\r\t\f\0"))
         yield f"{name}, line {at}: holds the character {code}, which cannot be seen; write it out or remove it"

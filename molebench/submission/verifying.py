@@ -12,17 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from molebench.attesting import attest
 from molebench.errors import MolebenchError, listed
-from molebench.grid import Cell, Lookup, Resolved, resolve
+from molebench.grid import Cell, Lookup, Part, Resolved, resolve
 from molebench.progress import say
 from molebench.record import ArmRecord, MetricValue, Record
+from molebench.registry import Plugin
 from molebench.report import number, over_seeds
 from molebench.runner import run_resolved
 from molebench.sandbox.box import Driver
 from molebench.sandbox.jailing import jailed
 from molebench.store import Store
+from molebench.submission.evidence import BEARING
 from molebench.submission.form import Claim, Form, neighbours
 from molebench.submission.packages import unpacked
 from molebench.submission.standing_in import stand_in
@@ -40,8 +43,16 @@ class Verdict:
     figure: MetricValue | None
 
     @property
+    def broken(self) -> str:
+        """The status of a record on which no claim can rest; '' where there is none."""
+        return next((each.status for each in self.records if each.status not in BEARING), "")
+
+    @property
     def holds(self) -> bool:
-        """Whether the mean lies in the interval that is claimed, to the digits that are printed."""
+        """Whether the mean lies in the interval that is claimed, to the digits that are printed, and no rule was
+        broken on the way."""
+        if self.broken:
+            return False
         step = 0.5 * 10.0 ** -len(number(self.claim.value, self.claim.metric).partition(".")[2])
         return self.figure is not None and self.claim.low - step <= self.figure.value <= self.claim.high + step
 
@@ -85,7 +96,22 @@ def shown(
             wheel = form.package and unpacked(form.package, folder, to, workspace.offline)
             held[form.slug] = wheel or folder / form.source
         with jailed(driver, held, workspace) as jail:
-            yield Lookup(plugins=plugins), replace(workspace, jail=jail)
+            yield Sealed(plugins=plugins), replace(workspace, jail=jail)
+
+
+class Sealed(Lookup):
+    """Looks up what claims name, and no file of this machine: a private folder would be shown to the code as a dataset,
+    a private file be read as weights."""
+
+    def part(self, plugin: Plugin, given: Mapping[str, Any], profile: str, modality: str) -> Part:
+        """As any lookup; MolebenchError for a path."""
+        for name, parameter in plugin.parameters.items():
+            if parameter.is_path and name in given and given[name] not in parameter.words:
+                raise MolebenchError(
+                    f"set: {plugin.kind}.{name} = {given[name]!a} is a path; a submission reads no file of whoever "
+                    f"verifies it: leave it out{f', or say {listed(parameter.words)}' if parameter.words else ''}"
+                )
+        return super().part(plugin, given, profile, modality)
 
 
 def judged(
