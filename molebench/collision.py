@@ -157,8 +157,9 @@ def distances(x: Array, base: Array, modality: Modality) -> dict[str, Float[Arra
 
 
 def finite_rows(a: Float[Tensor, "n ..."]) -> Bool[Tensor, " n"]:
-    """Which samples of a batch hold finite numbers only."""
-    return torch.isfinite(a.flatten(1)).all(dim=1)
+    """Which samples of a batch hold finite numbers only: those whose sum is finite, else each number is looked at."""
+    sums = torch.isfinite(a.flatten(1).sum(dim=1))
+    return sums if bool(sums.all()) else torch.isfinite(a.flatten(1)).all(dim=1)
 
 
 def dithered(x: Array, modality: Modality, dither: float, rng: np.random.Generator) -> Float[Array, "n ..."]:

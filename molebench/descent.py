@@ -80,10 +80,11 @@ class Descent:
         start = min(n, size)
         batch = self.begun(f, given, 0, start)
         while len(batch):
-            gradient, gap = log_gradient(f, batch.x, batch.at - batch.x, batch.mu, self.beta)
+            last = batch.t == self.steps
+            gradient, gap = self.slope(f, batch, bool(last.all()))
             near = gap <= batch.reach
-            bad = ~near & ~(finite_rows(gradient) & torch.isfinite(gap))
-            done = near | bad | (batch.t == self.steps)
+            bad = ~near & ~(torch.isfinite(gap) & (last | finite_rows(gradient)))
+            done = near | bad | last
             if bool(done.any()):
                 yield left(batch, done, near, bad)
                 batch, gradient = batch[~done], gradient[~done]
@@ -91,6 +92,13 @@ class Descent:
             if start < n and len(batch) <= FULL * size:
                 stop = min(n, start + size - len(batch))
                 batch, start = batch + self.begun(f, given, start, stop), stop
+
+    def slope(self, f: Extractor, batch: Batch, only_gap: bool) -> tuple[Float[Tensor, "n ..."], Float[Tensor, " n"]]:
+        """`log_gradient` where the batch is; who has taken all steps is asked for nothing but how far mu is."""
+        if only_gap:
+            with torch.no_grad():
+                return torch.zeros_like(batch.at), (f(batch.at) - batch.mu).norm(dim=1)
+        return log_gradient(f, batch.at, batch.at - batch.x, batch.mu, self.beta)
 
     def begun(self, f: Extractor, given: Given, start: int, stop: int) -> Batch:
         """Samples before their first step."""
@@ -123,10 +131,10 @@ def broadcast(a: Tensor, like: Tensor) -> Tensor:
 
 
 def log_gradient(
-    f: Extractor, x: Tensor, delta: Tensor, mu: Tensor, beta: float
+    f: Extractor, at: Tensor, delta: Tensor, mu: Tensor, beta: float
 ) -> tuple[Float[Tensor, "n ..."], Float[Tensor, " n"]]:
-    """The gradient of log J in d for every sample, and |f(x + d) - mu|."""
-    at = (x + delta).requires_grad_()
+    """The gradient of log J in d for every sample at x + d, and |f(x + d) - mu|."""
+    at = at.detach().requires_grad_()
     gap = (f(at) - mu).square().sum(dim=1)
     objective = gap.detach() + beta * delta.flatten(1).square().sum(dim=1)
     (gradient,) = torch.autograd.grad(gap, at, objective.reciprocal())

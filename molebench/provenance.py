@@ -159,14 +159,17 @@ def threads() -> int:
 
 @contextmanager
 def computing_threads() -> Iterator[None]:
-    """A fixed number of threads while a cell computes, whatever runs beside it."""
+    """A fixed number of threads while a cell computes, whatever runs beside it; what it frees is kept for it."""
     from threadpoolctl import threadpool_limits
+
+    from molebench.allocating import keep_freed
 
     count, torch = threads(), sys.modules.get("torch")  # a cell without networks need not import it
     before = torch.get_num_threads() if torch else count
     with threadpool_limits(count):
         if torch:
             torch.set_num_threads(count)
+            keep_freed()
         try:
             yield
         finally:

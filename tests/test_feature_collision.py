@@ -71,7 +71,7 @@ def test_the_gradient_of_log_j_is_that_of_finite_differences() -> None:
         gap = (f(x + d) - mu).pow(2).sum(dim=1)
         return torch.log(gap + beta * d.pow(2).sum(dim=(1, 2, 3)))
 
-    gradient, gap = log_gradient(f, x, delta, mu, beta)
+    gradient, gap = log_gradient(f, x + delta, delta, mu, beta)
     torch.testing.assert_close(gap, (f(x + delta) - mu).norm(dim=1))
     for index in np.ndindex(*x.shape[1:]):
         step = torch.zeros_like(x)

@@ -242,6 +242,7 @@ ORDER = [
     "stages",
     "sandbox.jailing",
     "provenance",
+    "allocating",
     "trees",
     "workspace",
     "sandbox.choosing",
