@@ -18,7 +18,7 @@ from molebench.types import Samples
 from molebench.workspace import Workspace
 
 SEED, EACH, TEST, BATCH = 0, 100, 10_000, 500
-FEW = 200  # images of an update in the growth with the pairs, and five times as many are judged
+FEW = 400  # images of an update in the growth with the pairs, and five times as many are judged
 
 
 @dataclass(frozen=True, eq=False)

