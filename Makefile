@@ -20,7 +20,7 @@ test-slow: .venv/installed-dev
 # types that are checked in every call take time.
 BENCH_JSON ?= bench.json
 bench: .venv/installed-bench
-	$(BIN)/python -m pytest benchmarks/speed -o addopts=-ra --benchmark-quiet --benchmark-json="$(BENCH_JSON)"
+	$(BIN)/python -m pytest benchmarks/speed -o addopts=-ra -o timeout=3600 --benchmark-quiet --benchmark-json="$(BENCH_JSON)"
 
 # what `make bench` has kept becomes the tables of docs/performance.md and its picture
 bench-keep: .venv/installed-bench
