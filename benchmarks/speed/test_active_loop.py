@@ -13,12 +13,11 @@ of what is left is two products of 2048 x 10 with a batch of 64, and Adam; and 4
 100. docs/performance.md says what was measured.
 """
 
-import multiprocessing
-import resource
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -29,33 +28,20 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from tabulate import tabulate
 from torch import Generator, Tensor, nn
 
-from molebench import provenance
-from molebench.heads import HeadSpec, entropy, initial, kept
-from molebench.hooks import Pipeline
+from benchmarks.speed.figures import Figure, State
+from benchmarks.speed.loops import CLASSES, POOL, QUERIES, TEST, features, loop_of
+from benchmarks.speed.turns import once, taking_turns
+from molebench.heads import entropy, initial, kept
 from molebench.rng import stream, torch_stream
-from molebench.scenarios.query_loop import Budget, Items, Loop, Model, items
-from molebench.types import Array, Samples
+from molebench.scenarios.query_loop import Items, Loop, Model
+from molebench.types import Array
 
-POOL, WIDE, CLASSES, TEST = 40_000, 2048, 10, 5_000
-QUERIES, SEEDS = 500, 20
 STAGES = (20, 145, 270, 395, 520)  # labels owned
 ROUNDS = 3
 FASTER_THAN_PLAIN, FASTER_THAN_SCIKIT_ACTIVEML = 3.0, 1.5  # with slack: 4 to 6 and 2 to 4 were measured
 SAME = 0.99  # share of the queries
-MANY, GIB = 100_000, 4.0
-
-
-def features(n: int, name: str, wide: int = WIDE) -> Items:
-    """Features as pooled rectified ones are: not negative, about 0.45 in the mean, classes that overlap."""
-    rng = stream(0, "bench", name)
-    y = rng.integers(0, CLASSES, n)
-    centres = stream(0, "bench", "centres").normal(0.0, 0.08, (CLASSES, wide)).astype(np.float32)
-    z = rng.standard_normal((n, wide), dtype=np.float32)
-    z *= 0.5
-    z += 0.35
-    z += centres[y]
-    np.maximum(z, 0.0, out=z)
-    return items(Samples(np.zeros((n, 1, 1, 1), np.uint8), y), z)
+SECONDS = 40.0  # of 500 queries, asked for
+AREA = "active loop"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +123,6 @@ class PlainLoop(Loop):
         return [int(i) for i in free[np.argsort(-model.doubts()[free], kind="stable")][: self.wanted]]
 
 
-def loop_of(kind: type[Loop], pool: Items, test: Items, queries: int = QUERIES, **more: Any) -> Loop:
-    """A loop of the paper's head: one linear layer, one label at a time."""
-    return kind(HeadSpec(), Budget(queries, 1, SEEDS), pool, test, CLASSES, 0, 0, Pipeline(), **more)
-
-
 def asks(loop: Loop, owned: Array) -> None:
     """One query when so much is owned."""
     loop.owned = [int(i) for i in owned]
@@ -161,32 +142,23 @@ def scikit_activeml(pool: Items, owned: Array) -> None:
     UncertaintySampling(method="entropy", random_state=0).query(X=pool.z, y=y, clf=head)
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """What one call takes."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def taking_turns(players: dict[str, Callable[[Array], object]], pool: int) -> dict[str, list[float]]:
-    """Seconds of one query at each stage: the median of all rounds, in which every player has its turn."""
+def at_stages(players: dict[str, Callable[[Array], object]], pool: int) -> dict[str, list[float]]:
+    """Seconds of one query at each stage, of each player."""
     owned = stream(0, "bench", "owned").permutation(pool)
-    found: dict[str, list[list[float]]] = {name: [] for name in players}
     for each in players.values():
         each(owned[: STAGES[0]])
-    for stage in STAGES:
-        turns = [{n: seconds(lambda: play(owned[:stage])) for n, play in players.items()} for _ in range(ROUNDS)]  # noqa: B023
-        for name in players:
-            found[name].append([turn[name] for turn in turns])
-    return {name: [float(np.median(each)) for each in stages] for name, stages in found.items()}
+    found = [
+        taking_turns({n: partial(play, owned[:stage]) for n, play in players.items()}, ROUNDS, first=False)
+        for stage in STAGES
+    ]
+    return {name: [stage[name] for stage in found] for name in players}
 
 
 @pytest.mark.benchmark(group="active loop (500 single queries, pool 40 000 x 2048), all players")
 @pytest.mark.timeout(3600)
 def test_a_query_beside_a_plain_loop_and_scikit_activeml(
-    benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]
+    benchmark: BenchmarkFixture, state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torch.set_num_threads(provenance.threads())
     pool, test = features(POOL, "pool"), features(TEST, "test")
     ours, same, plain = (
         loop_of(Loop, pool, test),
@@ -199,85 +171,41 @@ def test_a_query_beside_a_plain_loop_and_scikit_activeml(
         "plain, the same draws": lambda owned: asks(same, owned),
         "scikit-activeml": lambda owned: scikit_activeml(pool, owned),
     }
-    found: dict[str, list[float]] = benchmark.pedantic(taking_turns, (players, POOL), rounds=1, iterations=1)  # type: ignore[no-untyped-call]
+    found: dict[str, list[float]] = once(benchmark, lambda: at_stages(players, POOL))
     whole = {name: QUERIES * float(np.mean(stages)) for name, stages in found.items()}
-    benchmark.extra_info.update({"seconds_of_500_queries": whole, "stages": found, "threads": provenance.threads()})
+    benchmark.extra_info.update({"seconds_of_500_queries": whole, "stages": found})
+    ratios = {name: seconds / whole["ours"] for name, seconds in whole.items()}
+    state(Figure(AREA, "500 single queries, by five stages", whole["ours"], "s", most=SECONDS))
+    state(Figure(AREA, "a plain loop's time / ours", ratios["plain, PyTorch's dropout"], "times", least=10.0))
+    state(Figure(AREA, "a plain loop's with the same draws / ours", ratios["plain, the same draws"], "times"))
+    state(Figure(AREA, "scikit-activeml's time / ours", ratios["scikit-activeml"], "times", least=2.0))
     with capsys.disabled():
-        rows = [(n, *(1000 * s for s in found[n]), whole[n], whole[n] / whole["ours"]) for n in players]
+        rows = [(n, *(1000 * s for s in found[n]), whole[n], ratios[n]) for n in players]
         headers = ("ms a query, labels owned:", *map(str, STAGES), "500 queries, s", "ratio")
         sys.stdout.write("\n" + tabulate(rows, headers, floatfmt=".1f") + "\n")
-    assert whole["plain, PyTorch's dropout"] >= FASTER_THAN_PLAIN * whole["ours"]
-    assert whole["scikit-activeml"] >= FASTER_THAN_SCIKIT_ACTIVEML * whole["ours"]
+    assert ratios["plain, PyTorch's dropout"] >= FASTER_THAN_PLAIN
+    assert ratios["scikit-activeml"] >= FASTER_THAN_SCIKIT_ACTIVEML
 
 
 @pytest.mark.benchmark(group="active loop, a tenth of the pool, a fifth of the queries: the same as the plain loop's")
 @pytest.mark.timeout(3600)
-def test_ours_asks_for_what_the_plain_loop_asks_for(benchmark: BenchmarkFixture) -> None:
-    torch.set_num_threads(provenance.threads())
+def test_ours_asks_for_what_the_plain_loop_asks_for(benchmark: BenchmarkFixture, state: State) -> None:
     pool, test = features(POOL // 10, "pool"), features(TEST // 10, "test")
     slow = loop_of(PlainLoop, pool, test, QUERIES // 5).play(lambda n: None)
-    fast = benchmark.pedantic(  # type: ignore[no-untyped-call]
-        lambda: loop_of(Loop, pool, test, QUERIES // 5).play(lambda n: None), rounds=1, iterations=1
-    )
+    fast = once(benchmark, lambda: loop_of(Loop, pool, test, QUERIES // 5).play(lambda n: None))
     shared = len(set(fast.queried.tolist()) & set(slow.queried.tolist())) / len(slow.queried)
     in_order = float((fast.queried == slow.queried).mean())
-    benchmark.extra_info.update({"share of the same queries": shared, "at the same turn": in_order})
+    state(Figure(AREA, "the same queries as a plain loop's", shared, "share", least=SAME))
+    state(Figure(AREA, "the same, at the same turn", in_order, "share"))
     assert shared >= SAME
 
 
 @pytest.mark.benchmark(group="active loop, the whole of it")
 @pytest.mark.timeout(3600)
-def test_the_papers_500_queries(benchmark: BenchmarkFixture) -> None:
-    torch.set_num_threads(provenance.threads())
+def test_the_papers_500_queries(benchmark: BenchmarkFixture, state: State) -> None:
     pool, test = features(POOL, "pool"), features(TEST, "test")
     loop = loop_of(Loop, pool, test)
-    arm = benchmark.pedantic(lambda: loop.play(lambda n: None), rounds=1, iterations=1)  # type: ignore[no-untyped-call]
+    start = perf_counter()
+    arm = once(benchmark, lambda: loop.play(lambda n: None))
+    state(Figure(AREA, "500 single queries, 5 000 items judged after each", perf_counter() - start, "s", most=SECONDS))
     assert len(arm.queried) == QUERIES
-
-
-def peak(n: int, queries: int, pipe: Any) -> None:
-    """GiB at most of a loop on n pool items, which are joined with poisons as the scenario joins them."""
-    clean = features(n, "pool")
-    z = np.concatenate([clean.z, clean.z[:500]])
-    y = np.concatenate([clean.y, clean.y[:500]])
-    pool = items(Samples(np.zeros((len(y), 1, 1, 1), np.uint8), y), z, 500)
-    loop_of(Loop, pool, features(n // 8, "test"), queries).play(lambda n: None)
-    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
-
-
-@pytest.mark.benchmark(group="active loop, memory of a pool of 100 000 x 2048")
-@pytest.mark.timeout(600)
-def test_a_pool_of_100_000_stays_below_four_gibibytes(benchmark: BenchmarkFixture) -> None:
-    spawn = multiprocessing.get_context("spawn")
-
-    def run() -> float:
-        mine, theirs = spawn.Pipe()
-        process = spawn.Process(target=peak, args=(MANY, 5, theirs))
-        process.start()
-        theirs.close()
-        found: float = mine.recv()
-        process.join()
-        return found
-
-    gib = benchmark.pedantic(run, rounds=1, iterations=1)  # type: ignore[no-untyped-call]
-    benchmark.extra_info["peak, GiB"] = round(gib, 2)
-    assert gib <= GIB
-
-
-@pytest.mark.benchmark(group="active loop, growth with the pool")
-@pytest.mark.timeout(600)
-def test_scoring_grows_along_a_line_with_the_pool(benchmark: BenchmarkFixture) -> None:
-    torch.set_num_threads(provenance.threads())
-    pool, sizes = features(POOL, "pool"), np.arange(1, 9) * POOL // 8
-    head = loop_of(Loop, pool, pool).plain(np.arange(100)).head
-
-    def run() -> list[float]:
-        turns = [[seconds(lambda: head.doubts(pool.features[:n])) for n in sizes] for _ in range(7)]  # noqa: B023
-        return [float(s) for s in np.median(turns, axis=0)]
-
-    taken = benchmark.pedantic(run, rounds=1, iterations=1)  # type: ignore[no-untyped-call]
-    slope, start = np.polyfit(sizes, taken, 1)
-    fitted = 1 - np.var(taken - (slope * sizes + start)) / np.var(taken)
-    found = {"pool": sizes.tolist(), "seconds": taken, "us an item": 1e6 * slope, "share explained by a line": fitted}
-    benchmark.extra_info.update(found)
-    assert fitted >= 0.95

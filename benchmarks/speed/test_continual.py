@@ -1,6 +1,6 @@
 """Continual training: our LwF and iCaRL against avalanche-lib's, on the same images, network, epochs and batches.
 
-    make bench-continual
+    make bench
 
 installs avalanche-lib beside the rest, for this alone. Both learn the five tasks of Split-Fashion-MNIST (2 500 of the
 images that travel with the code) with ResNet-32 from the same first weights: batches of 128, SGD with momentum, a rate
@@ -37,27 +37,18 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from molebench import provenance, registry
+from benchmarks.speed.courses import NEW, VICTIMS, Ours, images_trained_on, school
+from benchmarks.speed.figures import Figure, State
+from benchmarks.speed.turns import once
+from molebench import provenance
 from molebench.backbones import Arithmetic, Backbone, backbone
-from molebench.classifiers import Shape, initialised, statistics
-from molebench.continual_learners import BATCH, Knowledge
-from molebench.exemplars import share
-from molebench.progress import silent
-from molebench.released import Faults
-from molebench.rng import stream, torch_stream
-from molebench.scenarios.lessons import Course
+from molebench.classifiers import initialised, statistics
+from molebench.continual_learners import BATCH
+from molebench.rng import torch_stream
 from molebench.scenarios.school import School
-from molebench.splits import share_of
-from molebench.stages import Stages
-from molebench.tasks import split
 from molebench.types import Array, Samples
-from molebench.workspace import Workspace
 
 SEEDS = (0, 1, 2)
-NEW = 2  # classes of a task
-MEMORY = 240  # exemplars: shares are even after every task, for avalanche-lib rounds up where we round down
-SIZES: dict[str, Any] = {"pool": 2500, "epochs": 6, "batch": 128, "lr": 0.05, "schedule": "linear"}
-VICTIMS: dict[str, dict[str, Any]] = {"cl_lwf": {}, "cl_icarl": {"memory": MEMORY, "loss": "bce"}}
 THEIRS = "avalanche-lib"
 OURS: dict[str, Arithmetic] = {"molebench, float32": "float32", "molebench, bfloat16": "bfloat16"}
 PLAYERS = (THEIRS, *OURS)
@@ -70,46 +61,6 @@ class Outcome:
 
     seconds: tuple[float, ...]
     accuracy: float
-
-
-def school(victim: str, seed: int, folder: Path, arithmetic: Arithmetic = "float32") -> School:
-    """What a seed fixes: the learner, its images, the order of the classes."""
-    data, plugin = registry.find("datasets", "fashion_mnist_mini"), registry.find("victims", victim)
-    dataset = data.build(data.resolve({}, "small")).load(Workspace.from_environment())
-    learner = plugin.build(plugin.resolve({**SIZES, **VICTIMS[victim], "arithmetic": arithmetic}, "small"))
-    own, test = share_of(dataset.splits["train"], learner.training.pool, seed, "pool"), dataset.splits["test"]
-    k, (height, width, channels) = len(dataset.classes), own.x.shape[1:]
-    tasks, shape = split(k, k // NEW, 1, stream(seed, "class order")), Shape(height, width, channels, k)
-    return School(learner, own, len(own), test, tasks, shape, seed, {"victim": victim}, Stages(folder), silent)
-
-
-def images_trained_on(given: School) -> int:
-    """Over all epochs of all tasks, exemplars included."""
-    budget, total = VICTIMS[given.identity["victim"]].get("memory"), 0
-    for t in range(len(given.tasks)):
-        kept = share(budget, given.tasks.old(t)) * given.tasks.old(t) if budget and t else 0
-        total += given.recipe(t).epochs * (len(given.index(t)) + kept)
-    return total
-
-
-class Ours:
-    """The scenario's own steps, less the checkpoints."""
-
-    def __init__(self, given: School) -> None:
-        self.school, self.course = given, Course(given, "clean")
-        self.known: Knowledge | None = None
-
-    def learn(self, t: int) -> None:
-        lesson, learner = self.school.lesson(t, self.known, Faults()), self.school.learner
-        network = learner.grown(lesson)
-        self.course.fit(network, lesson)
-        self.known = learner.closed(network, lesson)
-
-    def predicted(self) -> Int[Array, " m"]:
-        assert self.known is not None
-        t = len(self.school.tasks) - 1
-        scores = self.course.scores(self.known, self.school.test.x[self.school.asked(t)])
-        return self.school.tasks.order[scores.argmax(dim=1).cpu().numpy()]
 
 
 class Images(torch.utils.data.Dataset[tuple[Array, int]]):
@@ -296,21 +247,33 @@ def rows(speed: dict[str, float], accuracies: dict[str, list[float]]) -> Iterato
         yield who, f"{speed[who]:.1f}", f"{speed[who] / speed[THEIRS]:.2f}", accuracy
 
 
-@pytest.mark.skipif(find_spec("avalanche") is None, reason="no avalanche-lib; `make bench-continual` installs it")
+def state_all(state: State, area: str, speed: dict[str, float], accuracies: dict[str, list[float]]) -> None:
+    """Speeds, and accuracies in units of what may be between them."""
+    for who in OURS:
+        state(Figure(area, who, speed[who], "images/s"))
+    state(
+        Figure(area, "ours, the faster / avalanche-lib", max(speed[w] for w in OURS) / speed[THEIRS], "times", TARGET)
+    )
+    apart = [difference(accuracies[who], accuracies[THEIRS]) for who in OURS]
+    errors = max(2 * between / allowed if between else 0.0 for between, allowed in apart)
+    state(Figure(area, "accuracies apart from avalanche-lib's, the further", errors, "standard errors", most=2.0))
+
+
+@pytest.mark.skipif(find_spec("avalanche") is None, reason="no avalanche-lib; `make bench` installs it")
 @pytest.mark.benchmark(group="continual training (ResNet-32, 28 px, five tasks, batch 128), all players")
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_as_accurate_as_avalanche_lib_and_faster(
-    benchmark: BenchmarkFixture, victim: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    benchmark: BenchmarkFixture, state: State, victim: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run() -> list[dict[str, Outcome]]:
         return [taking_turns(victim, seed, tmp_path) for seed in SEEDS]
 
-    courses = benchmark.pedantic(run, rounds=1, iterations=1)  # type: ignore[no-untyped-call]
+    courses = once(benchmark, run)
     speed = speeds(courses, images_trained_on(school(victim, SEEDS[0], tmp_path)))
     accuracies = {who: [course[who].accuracy for course in courses] for who in PLAYERS}
-    found = {"images_per_second": speed, "accuracies": accuracies, "threads": provenance.threads()}
-    benchmark.extra_info.update(found)
+    benchmark.extra_info.update({"images_per_second": speed, "accuracies": accuracies})
+    state_all(state, f"continual, {victim}", speed, accuracies)
     with capsys.disabled():
         headers = (victim, "images/s", "ratio", f"accuracy, {len(SEEDS)} seeds (± standard error)")
         sys.stdout.write("\n" + tabulate(list(rows(speed, accuracies)), headers) + "\n")
