@@ -1,15 +1,9 @@
-"""A job in a fresh process, so that its memory is its own: what it gave, and the most that the process held.
+"""A job in a fresh process, so that its memory is its own: what it gave, and the most that the process held."""
 
-Not ru_maxrss: Linux carries that of the process which began it over an exec, so that a small job of a large
-process looks large. VmHWM is the peak of the address space, which an exec begins anew.
-"""
-
-import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 from molebench import provenance
@@ -30,17 +24,9 @@ def apart(job: Callable[..., object], *given: object) -> Apart:
 
 
 def done(job: Callable[..., object], *given: object) -> Apart:
-    """In that process: PyTorch with our number of threads, then the job."""
-    import torch
+    """In that process: PyTorch, then the job as a cell computes."""
+    import torch  # what all jobs have in common
 
-    torch.set_num_threads(provenance.threads())
-    return Apart(job(*given), peak_mib())
-
-
-def peak_mib() -> float:
-    """MiB that this process has held at most."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return provenance.peak_memory_mib()
-    (kib,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status.read_text("utf-8"), re.MULTILINE)
-    return int(kib) / 1024
+    del torch
+    with provenance.computing_threads():
+        return Apart(job(*given), provenance.peak_memory_mib())

@@ -15,6 +15,7 @@ from benchmarks.speed.figures import Figure, State
 from benchmarks.speed.growth import Grew, Series
 from benchmarks.speed.table import machine_line, of_figures
 from molebench import provenance
+from molebench.allocating import keep_freed
 
 MACHINE = pytest.StashKey[dict[str, Any]]()
 STATED = pytest.StashKey[list[Figure]]()
@@ -51,8 +52,9 @@ def _machine(pytestconfig: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _threads() -> None:
-    """As many threads as a cell has, whatever the benchmark before left."""
+    """As many threads as a cell has, and memory kept as a cell keeps it, for peers too."""
     torch.set_num_threads(provenance.threads())
+    keep_freed()
 
 
 @pytest.fixture
