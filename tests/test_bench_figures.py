@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.speed import growth, keep, measured, picture, scale, table
-from benchmarks.speed.apart import apart, peak_mib
+from benchmarks.speed.apart import apart
 from benchmarks.speed.figures import MACHINE, MATRIX, Figure, merged, number
 from benchmarks.speed.growth import Line, Series, equation, fit, line_of, small
 from benchmarks.speed.measured import Measured, kept, of_benchmarks
+from molebench import provenance
 from tests.conftest import ROOT
 
 NAMES = (growth.PAIRS, growth.POISONS, growth.EXTRACTION, growth.SCORING, growth.CELLS)
@@ -168,7 +169,7 @@ def test_a_picture_has_a_panel_a_series(tmp_path: Path) -> None:
 
 def test_a_process_apart_has_a_peak_of_its_own() -> None:
     held = np.ones(2**27)  # a gibibyte, which ru_maxrss of a child would have too
-    assert peak_mib() >= held.nbytes / 2**20
+    assert provenance.peak_memory_mib() >= held.nbytes / 2**20
     found = apart(os.getpid)
     assert found.value != os.getpid()
     assert 50 <= found.mib <= 1000

@@ -23,6 +23,7 @@ from benchmarks.speed.figures import Figure, State
 from benchmarks.speed.turns import once, taking_turns
 from molebench.collision import extracted
 from molebench.extractors.resnet50 import MEAN_BGR, network
+from molebench.frozen import quick
 from molebench.nets import FrozenExtractor, folded
 from molebench.types import IMAGE, Array
 
@@ -67,7 +68,7 @@ def batches(x: Array, size: int) -> list[Array]:
 
 def ours() -> Extracts:
     """What the active scenario does."""
-    extractor = FrozenExtractor(folded(copy.deepcopy(weighted())), MEAN_BGR, (1.0, 1.0, 1.0), "bgr")
+    extractor = FrozenExtractor(quick(folded(copy.deepcopy(weighted()))), MEAN_BGR, (1.0, 1.0, 1.0), "bgr")
     return lambda x: extracted(extractor, x, IMAGE)
 
 
