@@ -18,7 +18,7 @@ from molebench.leaderboard.loading import load
 from molebench.leaderboard.placing import standings
 from molebench.sandbox.box import Driver
 from molebench.store import load_records
-from molebench.submission import verifying
+from molebench.submission import packages, verifying
 from molebench.submission.check import accepted
 from molebench.submission.form import read
 from molebench.submission.verifying import cells, judge
@@ -229,6 +229,44 @@ def packed(folder: Path, source: str) -> Path:
             archive.writestr(name, text)
         archive.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD")))
     return path
+
+
+def from_an_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has pip look for packages in a folder of indices."""
+    real, words = subprocess.run, ["--index-url", folder.as_uri()]
+    monkeypatch.setattr(subprocess, "run", lambda command, **more: real([*command, *words], **more))
+
+
+@pytest.mark.parametrize("bomb", [False, True])
+def test_a_wheel_from_the_index_is_looked_at_before_it_is_unpacked(
+    bomb: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home := tmp_path / "index" / "calm-screen").mkdir(parents=True)
+    wheel = packed(home, "x = 1\n")
+    if bomb:
+        with zipfile.ZipFile(wheel, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("its_data.py", bytes(2**21))
+    pinned = f"calm-screen==1.0 --hash=sha256:{sha256(wheel.read_bytes()).hexdigest()}"
+    (home / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>', "utf-8")
+    from_an_index(tmp_path / "index", monkeypatch)
+    (submission := tmp_path / "it").mkdir()
+    if bomb:
+        with pytest.raises(MolebenchError, match=r"^package calm-screen==1\.0: .* unpacks to 2\d+ bytes from"):
+            packages.unpacked(pinned, submission, tmp_path / "to", offline=False)
+        assert not list(tmp_path.rglob("its_data.py"))
+    else:
+        there = packages.unpacked(pinned, submission, tmp_path / "to", offline=False)
+        assert (there / "its_module.py").read_text("utf-8") == "x = 1\n"
+
+
+def test_a_package_that_does_not_come_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, waits = subprocess.run, ["sleep", "20"]
+    monkeypatch.setattr(subprocess, "run", lambda command, **more: real(waits, **more))
+    monkeypatch.setattr(packages, "PATIENCE", 0.2)
+    with pytest.raises(MolebenchError, match=r"^package calm==1\.0 cannot be had: pip took longer than 0\.2 s$"):
+        packages.unpacked(f"calm==1.0 --hash=sha256:{'0' * 64}", tmp_path, tmp_path / "to", offline=False)
 
 
 def test_other_seeds_than_the_claim_s_are_a_maintainer_s_to_choose(tmp_path: Path) -> None:
