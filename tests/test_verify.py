@@ -1,12 +1,14 @@
 """A submission verified as a user does: run in a sandbox, held to its claims, its records on the board."""
 
 import json
+import shutil
 import subprocess
 import zipfile
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from molebench.attesting import attest, attestations
@@ -17,7 +19,7 @@ from molebench.leaderboard.build import build
 from molebench.leaderboard.loading import load
 from molebench.leaderboard.placing import standings
 from molebench.sandbox.box import Driver
-from molebench.store import load_records
+from molebench.store import Store, load_records
 from molebench.submission import packages, verifying
 from molebench.submission.check import accepted
 from molebench.submission.form import read
@@ -25,6 +27,7 @@ from molebench.submission.verifying import cells, judge
 from molebench.workspace import Workspace
 from tests.commands import SIZES, folders, predictions, typed
 from tests.conftest import molebench
+from tests.stored import FIRST, KEY
 from tests.submitted import BREAK, SLUG, claim, fill, filled, renamed, with_records
 
 SETTINGS = {name: int(value) for name, value in (word.split("=") for word in SIZES)}
@@ -306,3 +309,31 @@ def test_a_record_that_nobody_can_reproduce_is_set_aside_and_one_that_is_the_sam
         n: a.predictions_sha256 for n, a in first.arms.items()
     }
     assert [path.name for path in (fresh.store / "superseded").iterdir()] == [f"{first.key}-01-unreproduced"]
+
+
+LIES: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "what was measured of the poison": {
+        "poison": {"sha256": "0" * 64, "n": 1, "violations": [], "unmet": [], "facts": {}}
+    },
+    "its health": {"status": "invalid"},
+    "what it was shown": {"trusted_data": {"trusted": 0}},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_of_a_record_with_the_same_predictions_nothing_is_vouched_for_that_did_not_come_out_again(
+    lie: str, tmp_path: Path
+) -> None:
+    made, store = Store(tmp_path / "made"), Store(tmp_path / "store")
+    record, forged = renamed(BREAK), renamed(BREAK, **LIES[lie])
+    for each, said in ((made, record), (store, forged)):
+        shutil.copytree(FIRST / "cells" / KEY, each.cell(record.key))
+        (each.cell(record.key) / "record.json").write_text(said.text(), "utf-8")
+    made.save_poison(record.poison.sha256, {"base": np.arange(3)})
+    there = verifying.taken(record, made, store)
+    assert (there == forged) == (lie == "nothing")
+    assert store.get(record.key) == there
+    poison = store.root / "poisons" / f"{record.poison.sha256}.safetensors"
+    assert poison.is_file() == (lie != "nothing")
+    assert len(list(store.root.glob("superseded/*-01-unreproduced"))) == (lie != "nothing")
