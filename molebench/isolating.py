@@ -36,6 +36,7 @@ from molebench.workspace import Workspace
 
 CHUNK = 2**16  # bytes written or read at once
 LEAVING = 1.0  # seconds in which a process ends that has closed its answers
+CLEARING = 60.0  # seconds for what is left to do after its end
 CODES = frozenset((*range(256), *(-int(each) for each in signal.Signals)))  # with which a process can end
 SERVERS = {"defense": "molebench.defending", "attack": "molebench.crafting"}
 
@@ -179,7 +180,7 @@ class Process:
         self.until_it_answers(request, out, seconds)
         with killed(self.group, stop - time.monotonic()):  # half an answer may be all that comes
             reply = received(self.pipes[1], most)
-        if reply is None and time.monotonic() >= stop:
+        if time.monotonic() >= stop:  # it may have been killed, with a whole answer too
             raise OverLimit(f"it took longer than {seconds:g} s")
         passed_on(self.pipes[2], out)
         return reply
@@ -236,6 +237,7 @@ def killed(group: int, seconds: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join()  # whom it would kill later may be somebody else
 
 
 def ended(process: "subprocess.Popen[bytes]", after: Sequence[str] = ()) -> int:
@@ -244,7 +246,8 @@ def ended(process: "subprocess.Popen[bytes]", after: Sequence[str] = ()) -> int:
         os.killpg(process.pid, signal.SIGKILL)
     code = process.wait()
     if after:
-        subprocess.run(after, capture_output=True, check=False)
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(after, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=CLEARING, check=False)
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
             stream.close()

@@ -21,6 +21,7 @@ Arrays = Mapping[str, Array]
 LIKE, FACT = "like.", "fact."
 FACTS, UNMET, WORDS = 32, 32, 200  # of one answer, and characters of each
 MOST = 2**30  # bytes of the largest answer
+UPDATES, PAIRS = 2**16, 2**18  # of one answer: as objects they take thirty times their bytes
 
 
 def shown(view: AttackView | RecruitView) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -92,6 +93,9 @@ def of_updates(recruitment: Recruitment) -> dict[str, Array]:
 def updates_of(arrays: Arrays) -> tuple[Update, ...]:
     """The updates that arrays hold; ValueError where they do not fit together."""
     index, mole, sizes, pairs, rho = (arrays[name] for name in ("index", "mole", "sizes", "pairs", "rho"))
+    for found, most, what in ((len(sizes), UPDATES, "updates"), (len(pairs), PAIRS, "pairs")):
+        if found > most:
+            raise ValueError(f"{found} {what}; at most {most} are read")
     kinds = [a.dtype.kind for a in (index, mole, sizes, pairs, rho)]
     shapes = (mole.shape == index.shape == (len(index),), sizes.shape[1:] == (2,), pairs.shape == (len(rho), 3))
     if kinds != ["i", "b", "i", "i", "f"] or not all(shapes) or (sizes < 0).any():

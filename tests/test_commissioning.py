@@ -203,6 +203,18 @@ def test_updates_that_do_not_fit_together_are_refused(change: dict[str, Any]) ->
         views.believed(head, {**arrays, **change})
 
 
+@pytest.mark.parametrize("many", ["updates", "pairs"])
+def test_more_updates_or_pairs_than_anybody_could_try_are_refused_before_one_is_made(many: str) -> None:
+    n = (views.UPDATES if many == "updates" else views.PAIRS) + 1
+    head, arrays = views.told(Recruitment((), ()))
+    if many == "updates":
+        arrays["sizes"] = np.zeros((n, 2), np.int64)
+    else:
+        arrays |= {"sizes": np.array([[0, n]]), "pairs": np.zeros((n, 3), np.int64), "rho": np.zeros(n)}
+    with pytest.raises(MolebenchError, match=f"neither a Poison nor a Recruitment: {n} {many}; at most {n - 1}"):
+        views.believed(head, arrays)
+
+
 HARM = {
     "network": ("socket.create_connection(('1.1.1.1', 443), 2)", "Network is unreachable"),
     "loop": ("while True: pass", r"it took longer than 1\.5 s"),

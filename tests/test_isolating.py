@@ -19,12 +19,12 @@ import psutil
 import pytest
 import torch
 
-from molebench import messages, places, registry
+from molebench import isolating, messages, places, registry
 from molebench.errors import CellFailed, MolebenchError
 from molebench.grid import Part
 from molebench.hooks import MOMENTS, Pipeline, View, sees
 from molebench.isolating import Child, Question, greatest, isolated
-from molebench.limits import PRINTED
+from molebench.limits import PRINTED, OverLimit
 from molebench.nets import FrozenExtractor
 from molebench.provenance import computing_threads
 from molebench.rng import stream
@@ -361,6 +361,27 @@ def test_one_that_closes_its_answers_before_it_ends_is_named_with_how_it_did() -
     with pytest.raises(CellFailed, match=r"^it: its process ended with exit code 7$"):
         child.ask(Question("it", {}, {}, 100))
     assert child.process is None
+
+
+def test_an_answer_that_is_whole_when_its_time_is_up_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(stream: Any, most: int) -> Any:
+        reply = messages.received(stream, most)
+        time.sleep(1.0)
+        return reply
+
+    monkeypatch.setattr(isolating, "received", slowly)
+    program = """import sys; print('{"arrays": {}}', flush=True); sys.stdin.read()"""
+    child = Child([sys.executable, "-c", program], {}, 1.0)
+    with pytest.raises(OverLimit, match=r"^it took longer than 1 s$"):
+        child.ask(Question("it", {}, {}, 100))
+    assert child.process is None  # which has been killed: nobody asks it again
+
+
+def test_what_is_left_to_do_after_its_end_may_not_take_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolating, "CLEARING", 0.2)
+    process, start = subprocess.Popen(["sleep", "60"], start_new_session=True), time.monotonic()
+    assert isolating.ended(process, ["sleep", "20"]) == -signal.SIGKILL
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from molebench.hooks import View
 from molebench.isolating import isolated
 from molebench.nets import FrozenExtractor
 from molebench.rng import stream
-from molebench.sandbox import probes
+from molebench.sandbox import installation, probes
 from molebench.sandbox.box import Box, Driver, Limits
 from molebench.sandbox.bwrap import Bubblewrap, is_root
 from molebench.sandbox.choosing import chosen, drivers, first_that_holds
@@ -217,10 +217,17 @@ def test_a_docker_that_shuts_nothing_is_refused(stub: Path) -> None:
 # ------------------------------------------------------------------ what is inside
 
 
-def test_neither_records_nor_tests_nor_data_are_among_the_files() -> None:
-    there = [Path(path) for path in installed().files]
+@pytest.mark.parametrize("around", ["nothing", "a virtual environment", "one around it", "/usr"])
+def test_neither_records_nor_tests_nor_data_are_among_the_files(around: str, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(registry.__file__).parents[1]
-    for name in ("tests", ".git", "leaderboard", "datasets", "benchmarks", "docs"):
+    if around == "/usr":
+        monkeypatch.setattr(installation, "SYSTEM", root.parent)
+    elif around != "nothing":
+        monkeypatch.setattr(sys, "prefix", str(root if around == "a virtual environment" else root.parent))
+    kept = [root / name for name in ("molebench", "attacks", "defenses", "victims", ".venv", "bin", "lib")]
+    assert not [path for path in installed().hidden if Path(path) in kept]
+    there = [*map(Path, installed().files), installation.SYSTEM]
+    for name in ("tests", "leaderboard", "datasets", "benchmarks", "docs", *([".git"] * (root / ".git").is_dir())):
         hidden = any((root / name).is_relative_to(each) for each in map(Path, installed().hidden))
         assert hidden or not any((root / name).is_relative_to(each) for each in there), name
 

@@ -205,6 +205,10 @@ SOURCES: dict[str, tuple[Spoil, str]] = {
         "nothing in the form, ground_truth in",
     ),
     "a homoglyph": (lambda f: source(f, ("distance", "dist\u0430nce")), "is not ASCII and may look like another"),
+    "a homoglyph in an f-string": (
+        lambda f: source(f, ("del rng", "del rng; f'''\u00e9 {f\"{\uff45val('1')=}\"}'''")),
+        "is not ASCII and may look like another",
+    ),
     "turned text": (lambda f: source(f, ("del rng", "del rng  # \u202e")), "holds the character U+202E"),
     "an invisible space": (lambda f: source(f, ("del rng", "del rng  # \u200b")), "holds the character U+200B"),
 }
@@ -216,6 +220,13 @@ def test_code_that_is_not_what_the_form_says_is_refused(spoil: Spoil, words: str
     spoil(folder)
     found = faults(folder)
     assert [fault for fault in found if words in fault], found
+
+
+def test_text_that_is_not_ascii_is_no_name_in_an_f_string_either(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
+    text = "f'\u00e9 {len(\"\u00e9\"):\u00e9>3} {{\u00e9}}', '\u00e9 {\u00e9}', rf'\\\u00e9'"
+    source(folder, ("del rng", f"del rng; {text}"))
+    assert faults(folder) == []
 
 
 def test_a_constant_of_the_class_is_no_parameter(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """A submission verified as a user does: run in a sandbox, held to its claims, its records on the board."""
 
 import json
+import shutil
 import subprocess
 import zipfile
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from molebench.attesting import attest, attestations
@@ -17,14 +19,15 @@ from molebench.leaderboard.build import build
 from molebench.leaderboard.loading import load
 from molebench.leaderboard.placing import standings
 from molebench.sandbox.box import Driver
-from molebench.store import load_records
-from molebench.submission import verifying
+from molebench.store import Store, load_records
+from molebench.submission import packages, verifying
 from molebench.submission.check import accepted
 from molebench.submission.form import read
 from molebench.submission.verifying import cells, judge
 from molebench.workspace import Workspace
 from tests.commands import SIZES, folders, predictions, typed
 from tests.conftest import molebench
+from tests.stored import FIRST, KEY
 from tests.submitted import BREAK, SLUG, claim, fill, filled, renamed, with_records
 
 SETTINGS = {name: int(value) for name, value in (word.split("=") for word in SIZES)}
@@ -231,6 +234,44 @@ def packed(folder: Path, source: str) -> Path:
     return path
 
 
+def from_an_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has pip look for packages in a folder of indices."""
+    real, words = subprocess.run, ["--index-url", folder.as_uri()]
+    monkeypatch.setattr(subprocess, "run", lambda command, **more: real([*command, *words], **more))
+
+
+@pytest.mark.parametrize("bomb", [False, True])
+def test_a_wheel_from_the_index_is_looked_at_before_it_is_unpacked(
+    bomb: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home := tmp_path / "index" / "calm-screen").mkdir(parents=True)
+    wheel = packed(home, "x = 1\n")
+    if bomb:
+        with zipfile.ZipFile(wheel, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("its_data.py", bytes(2**21))
+    pinned = f"calm-screen==1.0 --hash=sha256:{sha256(wheel.read_bytes()).hexdigest()}"
+    (home / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>', "utf-8")
+    from_an_index(tmp_path / "index", monkeypatch)
+    (submission := tmp_path / "it").mkdir()
+    if bomb:
+        with pytest.raises(MolebenchError, match=r"^package calm-screen==1\.0: .* unpacks to 2\d+ bytes from"):
+            packages.unpacked(pinned, submission, tmp_path / "to", offline=False)
+        assert not list(tmp_path.rglob("its_data.py"))
+    else:
+        there = packages.unpacked(pinned, submission, tmp_path / "to", offline=False)
+        assert (there / "its_module.py").read_text("utf-8") == "x = 1\n"
+
+
+def test_a_package_that_does_not_come_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, waits = subprocess.run, ["sleep", "20"]
+    monkeypatch.setattr(subprocess, "run", lambda command, **more: real(waits, **more))
+    monkeypatch.setattr(packages, "PATIENCE", 0.2)
+    with pytest.raises(MolebenchError, match=r"^package calm==1\.0 cannot be had: pip took longer than 0\.2 s$"):
+        packages.unpacked(f"calm==1.0 --hash=sha256:{'0' * 64}", tmp_path, tmp_path / "to", offline=False)
+
+
 def test_other_seeds_than_the_claim_s_are_a_maintainer_s_to_choose(tmp_path: Path) -> None:
     form = read(submitted(tmp_path / "submissions"))
     assert [cell.seed for cell in cells(form, form.claims[0])] == [0]
@@ -268,3 +309,31 @@ def test_a_record_that_nobody_can_reproduce_is_set_aside_and_one_that_is_the_sam
         n: a.predictions_sha256 for n, a in first.arms.items()
     }
     assert [path.name for path in (fresh.store / "superseded").iterdir()] == [f"{first.key}-01-unreproduced"]
+
+
+LIES: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "what was measured of the poison": {
+        "poison": {"sha256": "0" * 64, "n": 1, "violations": [], "unmet": [], "facts": {}}
+    },
+    "its health": {"status": "invalid"},
+    "what it was shown": {"trusted_data": {"trusted": 0}},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_of_a_record_with_the_same_predictions_nothing_is_vouched_for_that_did_not_come_out_again(
+    lie: str, tmp_path: Path
+) -> None:
+    made, store = Store(tmp_path / "made"), Store(tmp_path / "store")
+    record, forged = renamed(BREAK), renamed(BREAK, **LIES[lie])
+    for each, said in ((made, record), (store, forged)):
+        shutil.copytree(FIRST / "cells" / KEY, each.cell(record.key))
+        (each.cell(record.key) / "record.json").write_text(said.text(), "utf-8")
+    made.save_poison(record.poison.sha256, {"base": np.arange(3)})
+    there = verifying.taken(record, made, store)
+    assert (there == forged) == (lie == "nothing")
+    assert store.get(record.key) == there
+    poison = store.root / "poisons" / f"{record.poison.sha256}.safetensors"
+    assert poison.is_file() == (lie != "nothing")
+    assert len(list(store.root.glob("superseded/*-01-unreproduced"))) == (lie != "nothing")

@@ -14,6 +14,7 @@ from molebench.sandbox.box import TMP, Box, Limits
 
 KINDS = ("attacks", "defenses", "victims")  # the plug-in folders that stand beside the package in a checkout
 WITHHELD = ("datasets", "leaderboard", "benchmarks")  # ... and those that an installation has inside the package
+ENVIRONMENT = ("bin", "include", "lib", "lib64", "share")  # the folders of a virtual environment
 USUAL = Limits()
 SYSTEM = Path("/usr")  # every driver shows it
 
@@ -53,7 +54,20 @@ def code(package: Path) -> Iterator[Path]:
 def withheld(package: Path) -> Iterator[Path]:
     """Folders below those that are seen which are not for a defense's eyes."""
     yield from (package / name for name in WITHHELD if (package / name).is_dir())
+    yield from beside(package)
     spec = find_spec("sklearn")
     for folder in (spec and spec.submodule_search_locations) or ():
         if (data := Path(folder) / "datasets" / "data").is_dir():
             yield data
+
+
+def beside(package: Path) -> Iterator[Path]:
+    """What else a checkout holds, where the interpreter's folders are around it: a virtual environment that was made of
+    it, or /usr."""
+    root = package.parent
+    seen = any(root.is_relative_to(each) for each in (SYSTEM, *interpreter()))
+    if seen and (root / "setup.cfg").is_file():
+        needed = [package, *(root / name for name in (*KINDS, *ENVIRONMENT)), Path(sys.prefix), Path(sys.base_prefix)]
+        for path in sorted(root.iterdir()):
+            if path.is_dir() and not path.is_symlink() and not any(each.is_relative_to(path) for each in needed):
+                yield path

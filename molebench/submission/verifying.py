@@ -31,6 +31,7 @@ from molebench.submission.packages import unpacked
 from molebench.submission.standing_in import stand_in
 from molebench.workspace import Workspace
 
+COSTS = {"seconds", "time_ratio", "memory_ratio"}  # facts of a poison and metrics that are of the run alone
 UNPROVED = "unreproduced"  # what is set aside where the same cell gives something else
 
 
@@ -173,7 +174,7 @@ def tier(driver: Driver | None, profile: str) -> str:
 
 
 def published(verdicts: Sequence[Verdict], made: Store, store: Path, tier: str, where: str) -> None:
-    """Takes records over into a store and says who ran them. One that is there and has the same predictions stays."""
+    """Takes records over into a store and says who ran them. One that is there and says the same stays."""
     records = {record.key: record for verdict in verdicts for record in verdict.records}
     there = [taken(record, made, Store(store)) for record in records.values()]
     attest(store, there, tier, f"molebench verify, {where}")
@@ -182,14 +183,23 @@ def published(verdicts: Sequence[Verdict], made: Store, store: Path, tier: str, 
 def taken(record: Record, made: Store, store: Store) -> Record:
     """The record that a store holds of a cell afterwards."""
     known = store.sound(record.key)
-    if known and predictions(known) == predictions(record):
+    if known and outcome(known) == outcome(record):
         return known
     if known:
         store.supersede(record.key, UNPROVED)
-    folder = made.cell(record.key)
-    names = [*(arm.predictions for arm in arms(record)), "record.json"]
-    store.adopt(record.key, {f"cells/{record.key}/{name}": (folder / name).read_bytes() for name in names})
+    names = [f"cells/{record.key}/{name}" for name in (*(arm.predictions for arm in arms(record)), "record.json")]
+    names += [name] if (made.root / (name := f"poisons/{record.poison.sha256}.safetensors")).is_file() else []
+    store.adopt(record.key, {name: (made.root / name).read_bytes() for name in names})
     return record
+
+
+def outcome(record: Record) -> tuple[Any, ...]:
+    """What comes out alike where a record is reproduced; of the poison more is said than predictions show.
+    What it cost comes out otherwise each time."""
+    poison, measured = record.poison, {name: each.value for name, each in record.metrics.items()}
+    figures = [{n: v for n, v in some.items() if n not in COSTS} for some in (poison.facts, measured)]
+    named = (poison.sha256, poison.n, poison.violations, poison.unmet)
+    return predictions(record), record.status, named, figures, record.trusted_data
 
 
 def predictions(record: Record) -> list[str]:
