@@ -46,11 +46,12 @@ AREA = "feature collision"
 STEPS, THEIRS, OURS = 10, 2, 32  # steps of each descent beside ART's, its images, and ours
 LEAST = 8.0  # times less a sample-step than ART's: what is held to, where 20 was asked for
 NEAR, LOUD = 0.1, 28.0  # collision ratio at most, PSNR at least
-SOONER: Mapping[str, Any] = {"steps": 50, "lr": 2.0, "tolerance": 0.08}
+SOONER: Mapping[str, Any] = {"steps": 50, "lr": 2.0, "tolerance": 0.09}
 SECONDS = 0.1  # a sample, asked for
-PROTOTYPES: Mapping[tuple[str, int], Mapping[str, float]] = {  # ms, of the prototypes that the product should reach
-    ("resnet50", 32): {"ours": 1.4, "bfloat16": 0.9},
-    ("resnet50", 96): {"ours": 9.1, "bfloat16": 5.2},
+# ms, of the prototypes that the product should reach on their machine; on another one, times timm's network as it comes
+PROTOTYPES: Mapping[tuple[str, int], Mapping[str, float]] = {
+    ("resnet50", 32): {"eager": 2.0, "ours": 1.4, "bfloat16": 0.9},
+    ("resnet50", 96): {"eager": 13.7, "ours": 9.1, "bfloat16": 5.2},
 }
 
 
@@ -125,8 +126,11 @@ def test_a_sample_step(
     found = once(benchmark, lambda: taking_turns(players))
     each = {how: 1000 * seconds / n for how, seconds in found.items()}
     benchmark.extra_info.update(each)
-    for how, most in PROTOTYPES.get((name, side), {"ours": None, "bfloat16": None}).items():
-        state(Figure(f"{AREA}, a sample-step", f"{name}, {side} px, {how}", each[how], "ms", most=most))
+    aims, area = PROTOTYPES.get((name, side), {}), f"{AREA}, a sample-step"
+    for how in ("ours", "bfloat16"):
+        state(Figure(area, f"{name}, {side} px, {how}", each[how], "ms", most=aims.get(how)))
+        least = round(aims["eager"] / aims[how], 2) if aims else None
+        state(Figure(area, f"{name}, {side} px: timm's eager / {how}", each["eager"] / each[how], "times", least))
     told(capsys, f"ms a sample-step, {name}, {side} px, {n} at once", each)
     assert each["ours"] <= 1.1 * each["folded"]
     assert each["ours"] <= each["eager"]
@@ -161,7 +165,7 @@ def collided(n: int, extractor: Extractor | None = None, **parameters: Any) -> t
 def test_seconds_to_a_collision(
     benchmark: BenchmarkFixture, state: State, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
-    n = 100
+    n = 250
     rough = Rough(ours("resnet50")) if "bfloat16" in how else None
     poison, seconds, of_processors = once(benchmark, lambda: collided(n, rough, **(SOONER if "sooner" in how else {})))
     base = nearest(n).base.x[poison.base]

@@ -2,7 +2,7 @@
 
     make bench
 
-pytest-benchmark prints the times. What must hold: once it is there, the index says the same at least 20 times faster;
+pytest-benchmark prints the times. What must hold: once it is there, the index says the same at least 10 times faster;
 what has to be read again is what changed, so that its own first time costs little more than one reading.
 """
 
@@ -19,7 +19,7 @@ from tests.stored import fill
 
 AREA = "store of 10 000 records"
 RECORDS = 10_000
-FASTER = 20
+FASTER = 10  # it was 20 before sealed bytes were read directly, which made the other side more than twice as quick
 
 
 @pytest.fixture(scope="module")
