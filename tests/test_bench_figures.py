@@ -135,8 +135,8 @@ def test_the_pools_features_take_ten_and_a_half_gigabytes() -> None:
     assert scale.pool_gb() == pytest.approx(10.5, abs=0.01)
 
 
-def test_crafting_takes_two_passes_a_gradient_and_four_for_features() -> None:
-    assert [growth.passes(0), growth.passes(75)] == [6, 156]
+def test_crafting_takes_two_passes_a_gradient_and_five_for_features() -> None:
+    assert [growth.passes(0), growth.passes(75)] == [5, 155]
 
 
 def test_a_page_is_filled_between_its_marks_and_nowhere_else() -> None:
