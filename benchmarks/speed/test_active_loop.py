@@ -9,8 +9,8 @@ loop written plainly with PyTorch's modules, autograd and Adam (with its own dro
 then it must ask for the same items); scikit-activeml's UncertaintySampling with scikit-learn's logistic regression.
 
 Ratios are held with slack, seconds are shown: they are the machine's. Not reached: ten times the plain loop, where half
-of what is left is two products of 2048 x 10 with a batch of 64, and Adam; and 40 s on one thread, where it is about
-100. docs/performance.md says what was measured.
+of what is left is two products of 2048 x 10 with a batch of 64, and Adam; and 40 s, where two threads take 75.
+docs/performance.md says what was measured.
 """
 
 import sys
