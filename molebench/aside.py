@@ -35,13 +35,13 @@ class Aside:
 
 
 @contextmanager
-def aside() -> Iterator[Aside]:
-    """Somebody who works beside the block, one thread each, where PyTorch may use more than one.
+def aside(wanted: bool = True) -> Iterator[Aside]:
+    """Somebody who works beside the block, one thread each, where it is wanted and PyTorch may use more than one.
 
     Everything that was begun is done when the block is left.
     """
     with alone() as threads:
-        hands = Aside(workers(1, os.getpid()) if threads > 1 else None)
+        hands = Aside(workers(1, os.getpid()) if threads > 1 and wanted else None)
         try:
             yield hands
         finally:

@@ -10,6 +10,9 @@ s = 1 / (1 - dropout) and masks D of 0 and 1, the gradient of the mean cross-ent
 What needs no weights is done aside: the next epoch is drawn, and the last one judged, while an epoch is being stepped
 through. A judgement comes an epoch late then; the weights that it was of are kept until it is there.
 
+All is computed where z lies. On a graphics processor batches and masks are drawn there, by a generator that follows
+from `order`, and nobody works aside; one number is fetched an epoch, the loss, which says whether there is another.
+
 Reference: Kingma and Ba, "Adam", ICLR 2015, arXiv:1412.6980; PyTorch's modules and Adam are the slow twin in the tests.
 """
 
@@ -30,6 +33,7 @@ from torch import Generator, Tensor
 
 from molebench.aside import aside
 from molebench.heads import Head, HeadSpec, Layers, columns, initial, kept, paired
+from molebench.rng import drawing_on
 
 
 class Batch(NamedTuple):
@@ -43,7 +47,7 @@ class Batch(NamedTuple):
 class Judged(NamedTuple):
     """loss: of the dropout-free head on all that it is trained on. row: its weights. state: of what draws, by then."""
 
-    loss: float
+    loss: Float[Tensor, ""]
     row: Tensor
     state: Tensor
 
@@ -63,11 +67,11 @@ class Lesson:
 
     def epoch(self, into: Tensor) -> tuple[list[Batch], Tensor]:
         """The batches of an epoch, and the state of `order` after it. into: where they may lie [n, d]."""
-        shuffled, size = torch.randperm(len(self.z), generator=self.order), self.spec.batch
+        shuffled, size = torch.randperm(len(self.z), generator=self.order, device=self.z.device), self.spec.batch
         if self.at_once:
             torch.index_select(self.z, 0, shuffled, out=into)
             if self.spec.dropout:
-                into.mul_(self.room.copy_(kept(self.z.shape, self.spec.dropout, self.order)))
+                into.mul_(self.room.copy_(kept(self.z.shape, self.spec.dropout, self.order, self.z.device)))
             wanted = torch.split(self.target.index_select(1, shuffled), size, dim=1)
             batches = [Batch(x, each, ()) for x, each in zip(torch.split(into, size), wanted, strict=True)]
         else:
@@ -94,23 +98,23 @@ class Lesson:
 
     def mask(self, samples: int, wide: int) -> Float[Tensor, "b d"]:
         """D of a layer's inputs."""
-        return kept((samples, wide), self.spec.dropout, self.order).to(self.z.dtype)
+        return kept((samples, wide), self.spec.dropout, self.order, self.z.device).to(self.z.dtype)
 
     def judged(self, row: Float[Tensor, " p"], state: Tensor) -> Judged:
         """The mean cross-entropy of these weights on all samples, without dropout."""
         a = columns(views(row, self.start), self.z)
-        return Judged(float((a.logsumexp(dim=0) - (a * self.target).sum(dim=0)).mean()), row, state)
+        return Judged((a.logsumexp(dim=0) - (a * self.target).sum(dim=0)).mean(), row, state)
 
 
 def fit(
     spec: HeadSpec, z: Float[Tensor, "n d"], y: Int[Tensor, " n"], k: int, init: Generator, order: Generator
 ) -> Head:
-    """A head trained from scratch on features and labels; `order` draws batches and dropout."""
-    start = [p.t() for p in initial(spec, z.shape[1], k, init)]
+    """A head trained from scratch on features and labels, where they lie; `order` draws batches and dropout."""
+    start, drawing = [p.t().to(z.device) for p in initial(spec, z.shape[1], k, init)], drawing_on(z.device, order)
     target = F.one_hot(y, k).T.to(z.dtype).contiguous()
-    with closing(epochs(Lesson(spec, z, target, start, order))) as judgements:
+    with closing(epochs(Lesson(spec, z, target, start, drawing))) as judgements:
         last = stopped(judgements, spec.patience)
-    order.set_state(last.state)  # as if no epoch had been drawn ahead
+    drawing.set_state(last.state)  # as if no epoch had been drawn ahead
     return Head(tuple(p for w, b in views(last.row, start) for p in (w.T, b[:, 0])))
 
 
@@ -118,7 +122,8 @@ def stopped(judgements: Iterable[Judged], patience: int) -> Judged:
     """The last of them, or the first before which as many as `patience` had no loss below all before."""
     best, waited = math.inf, 0
     for last in judgements:
-        best, waited = (last.loss, 0) if last.loss < best else (best, waited + 1)
+        loss = float(last.loss)
+        best, waited = (loss, 0) if loss < best else (best, waited + 1)
         if waited >= patience:
             break
     return last
@@ -130,7 +135,7 @@ def epochs(lesson: Lesson) -> Generates[Judged, None, None]:
     layers, slopes = views(row, lesson.start), views(down := torch.zeros_like(row), lesson.start)
     adam, judged = Adam(row, spec.lr), deque[Callable[[], Judged]]()
     rooms = cycle((torch.empty_like(lesson.z), torch.empty_like(lesson.z)))
-    with aside() as hands:
+    with aside(lesson.z.is_cpu) as hands:
         ahead = hands.begin(lesson.epoch, next(rooms))
         for left in reversed(range(spec.epochs)):
             batches, state = ahead()

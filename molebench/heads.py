@@ -76,7 +76,9 @@ def paired(layers: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
 
 
 def columns(layers: Layers, z: Float[Tensor, "n d"]) -> Float[Tensor, "k n"]:
-    """Logits of rows of features, one sample a column, computed in parts that stay in the cache."""
+    """Logits of rows of features, one sample a column, computed in parts that stay in the cache of a processor."""
+    if not z.is_cpu:
+        return outputs(layers, z.T)
     found = z.new_empty(len(layers[-1][1]), len(z))
 
     def score(start: int) -> None:
@@ -117,13 +119,15 @@ def dropped(z: Tensor, dropout: float, rng: Generator | None) -> Tensor:
     """Inverted dropout from a stream of our own: torch's draws from the global generator."""
     if rng is None or dropout == 0.0:
         return z
-    return z * kept(z.shape, dropout, rng).to(z.dtype) / (1.0 - dropout)
+    return z * kept(z.shape, dropout, rng, z.device).to(z.dtype) / (1.0 - dropout)
 
 
-def kept(shape: Sequence[int], dropout: float, rng: Generator) -> Tensor:
-    """1 where an input is kept, 0 where it is dropped; of a half, one random bit decides, not a random number."""
-    if dropout != 0.5:
-        return torch.rand(shape, generator=rng) >= dropout
+def kept(shape: Sequence[int], dropout: float, rng: Generator, device: torch.device | None = None) -> Tensor:
+    """1 where an input is kept, 0 where it is dropped, drawn on a device by a generator there; on a processor one
+    random bit decides of a half, not a random number.
+    """
+    if dropout != 0.5 or (device and device.type != "cpu"):
+        return torch.rand(shape, generator=rng, device=device) >= dropout
     count = math.prod(shape)
     words = torch.empty(-(-count // 64), dtype=torch.int64).random_(-(2**63), None, generator=rng)
     return torch.from_numpy(np.unpackbits(words.numpy().view(np.uint8), count=count)).view(shape)

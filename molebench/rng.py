@@ -31,3 +31,12 @@ def torch_stream(seed: int, name: str, *labels: int | str) -> "torch.Generator":
 
     word = int.from_bytes(digest(seed, name, *labels)[:8], "big") >> 1
     return torch.Generator().manual_seed(word)
+
+
+def drawing_on(device: "torch.device", rng: "torch.Generator") -> "torch.Generator":
+    """A generator that draws on a graphics processor, seeded by the next draw of one that cannot; elsewhere itself."""
+    import torch
+
+    if device.type != "cuda" or rng.device.type == "cuda":
+        return rng
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=rng)))
