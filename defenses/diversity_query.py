@@ -27,8 +27,8 @@ from jaxtyping import Float, Int
 
 from molebench.cards import defense
 from molebench.errors import MolebenchError
+from molebench.heads import least_certain
 from molebench.hooks import View
-from molebench.scenarios.query_loop import least_certain
 from molebench.types import Array
 
 WIDTH = 128  # dimensions of z in BADGE's gradients

@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 
 from molebench.cards import Share, defense
 from molebench.errors import MolebenchError
+from molebench.heads import least_certain
 from molebench.hooks import View
-from molebench.scenarios.query_loop import least_certain
 from molebench.types import Array
 
 

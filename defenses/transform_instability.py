@@ -32,8 +32,8 @@ from jaxtyping import Float, Int
 from molebench.cards import Count, Positive, defense
 from molebench.collision import extracted
 from molebench.errors import MolebenchError
+from molebench.heads import least_certain
 from molebench.hooks import View
-from molebench.scenarios.query_loop import least_certain
 from molebench.squeezing import blurred
 from molebench.stats import robust_z
 from molebench.types import AUDIO, IMAGE, Array

@@ -24,7 +24,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from molebench.aside import aside
-from molebench.heads import Head, HeadSpec, Layers, columns, initial, kept, paired
+from molebench.heads import DECAYS, Head, HeadSpec, Layers, columns, initial, kept, paired
 from molebench.rng import drawing_on
 
 
@@ -45,11 +45,43 @@ class Batch(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """loss: of the dropout-free head on all that it is trained on. row: its weights. state: of what draws, by then."""
+    """loss: of the dropout-free head on all that it is trained on. head: its weights. state: of what draws, by then."""
 
-    loss: Float[Tensor, ""]
-    row: Tensor
+    loss: float | Float[Tensor, ""]
+    head: Any
     state: Tensor
+
+
+@runtime_checkable
+class Course(Protocol):
+    """A head in training, whatever its arithmetic."""
+
+    @property
+    def spec(self) -> HeadSpec:
+        """How it is trained."""
+
+    @property
+    def order(self) -> Generator:
+        """Draws batches and dropout."""
+
+    @property
+    def beside(self) -> bool:
+        """Whether a second thread helps."""
+
+    def room(self) -> Any:
+        """Where the inputs of an epoch may lie."""
+
+    def epoch(self, into: Any) -> tuple[Any, Tensor]:
+        """The batches of an epoch, and the state of `order` after it."""
+
+    def steps(self, batches: Any) -> None:
+        """A step of Adam for each of them."""
+
+    def weights(self) -> Any:
+        """A copy of what the head is now."""
+
+    def judged(self, head: Any, state: Tensor) -> Judged:
+        """The loss of such a copy on all samples, without dropout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +97,43 @@ class Lesson:
     start: list[Tensor]
     order: Generator
 
+    @cached_property
+    def adam(self) -> "Adam":
+        """What changes the weights, which lie in one row."""
+        return Adam(torch.cat([p.reshape(-1) for p in self.start]).to(self.z.dtype), self.spec.lr)
+
+    @cached_property
+    def slopes(self) -> Float[Tensor, " p"]:
+        """Where the gradient is written."""
+        return torch.zeros_like(self.adam.row)
+
+    @property
+    def beside(self) -> bool:
+        """Whether a second thread helps: a graphics processor has its own."""
+        return self.z.is_cpu
+
+    def room(self) -> Float[Tensor, "n d"]:
+        """Where the inputs of an epoch may lie."""
+        return torch.empty_like(self.z)
+
+    def steps(self, batches: list[Batch]) -> None:
+        """A step of Adam for each batch."""
+        layers, into = views(self.adam.row, self.start), views(self.slopes, self.start)
+        for batch in batches:
+            write_slopes(layers, batch, self.spec.dropout, into)
+            self.adam.step(self.slopes)
+
+    def weights(self) -> Float[Tensor, " p"]:
+        """A copy of what the head is now."""
+        return self.adam.row.clone()
+
     def epoch(self, into: Tensor) -> tuple[list[Batch], Tensor]:
         """The batches of an epoch, and the state of `order` after it. into: where they may lie [n, d]."""
         shuffled, size = torch.randperm(len(self.z), generator=self.order, device=self.z.device), self.spec.batch
         if self.at_once:
             torch.index_select(self.z, 0, shuffled, out=into)
             if self.spec.dropout:
-                into.mul_(self.room.copy_(kept(self.z.shape, self.spec.dropout, self.order, self.z.device)))
+                into.mul_(self.masks.copy_(kept(self.z.shape, self.spec.dropout, self.order, self.z.device)))
             wanted = torch.split(self.target.index_select(1, shuffled), size, dim=1)
             batches = [Batch(x, each, ()) for x, each in zip(torch.split(into, size), wanted, strict=True)]
         else:
@@ -79,7 +141,7 @@ class Lesson:
         return batches, self.order.get_state()
 
     @cached_property
-    def room(self) -> Float[Tensor, "n d"]:
+    def masks(self) -> Float[Tensor, "n d"]:
         """Where masks lie, always the same: fresh memory for each costs more than the mask."""
         return torch.empty_like(self.z)
 
@@ -100,10 +162,10 @@ class Lesson:
         """D of a layer's inputs."""
         return kept((samples, wide), self.spec.dropout, self.order, self.z.device).to(self.z.dtype)
 
-    def judged(self, row: Float[Tensor, " p"], state: Tensor) -> Judged:
+    def judged(self, head: Float[Tensor, " p"], state: Tensor) -> Judged:
         """The mean cross-entropy of these weights on all samples, without dropout."""
-        a = columns(views(row, self.start), self.z)
-        return Judged((a.logsumexp(dim=0) - (a * self.target).sum(dim=0)).mean(), row, state)
+        a = columns(views(head, self.start), self.z)
+        return Judged((a.logsumexp(dim=0) - (a * self.target).sum(dim=0)).mean(), head, state)
 
 
 def fit(
@@ -112,10 +174,16 @@ def fit(
     """A head trained from scratch on features and labels, where they lie; `order` draws batches and dropout."""
     start, drawing = [p.t().to(z.device) for p in initial(spec, z.shape[1], k, init)], drawing_on(z.device, order)
     target = F.one_hot(y, k).T.to(z.dtype).contiguous()
-    with closing(epochs(Lesson(spec, z, target, start, drawing))) as judgements:
-        last = stopped(judgements, spec.patience)
-    drawing.set_state(last.state)  # as if no epoch had been drawn ahead
-    return Head(tuple(p for w, b in views(last.row, start) for p in (w.T, b[:, 0])))
+    row = trained(Lesson(spec, z, target, start, drawing))
+    return Head(tuple(p for w, b in views(row, start) for p in (w.T, b[:, 0])))
+
+
+def trained(course: Course) -> Any:
+    """What the head is once its loss no longer falls."""
+    with closing(epochs(course)) as judgements:
+        last = stopped(judgements, course.spec.patience)
+    course.order.set_state(last.state)  # as if no epoch had been drawn ahead
+    return last.head
 
 
 def stopped(judgements: Iterable[Judged], patience: int) -> Judged:
@@ -129,22 +197,17 @@ def stopped(judgements: Iterable[Judged], patience: int) -> Judged:
     return last
 
 
-def epochs(lesson: Lesson) -> Generates[Judged, None, None]:
+def epochs(course: Course) -> Generates[Judged, None, None]:
     """The head after every epoch."""
-    spec, row = lesson.spec, torch.cat([p.reshape(-1) for p in lesson.start]).to(lesson.z.dtype)
-    layers, slopes = views(row, lesson.start), views(down := torch.zeros_like(row), lesson.start)
-    adam, judged = Adam(row, spec.lr), deque[Callable[[], Judged]]()
-    rooms = cycle((torch.empty_like(lesson.z), torch.empty_like(lesson.z)))
-    with aside(lesson.z.is_cpu) as hands:
-        ahead = hands.begin(lesson.epoch, next(rooms))
-        for left in reversed(range(spec.epochs)):
+    judged, rooms = deque[Callable[[], Judged]](), cycle((course.room(), course.room()))
+    with aside(course.beside) as hands:
+        ahead = hands.begin(course.epoch, next(rooms))
+        for left in reversed(range(course.spec.epochs)):
             batches, state = ahead()
             if left:
-                ahead = hands.begin(lesson.epoch, next(rooms))
-            for batch in batches:
-                write_slopes(layers, batch, spec.dropout, slopes)
-                adam.step(down)
-            judged.append(hands.begin(lesson.judged, row.clone(), state))
+                ahead = hands.begin(course.epoch, next(rooms))
+            course.steps(batches)
+            judged.append(hands.begin(course.judged, course.weights(), state))
             if len(judged) > hands.late:
                 yield judged.popleft()()
         yield from (each() for each in judged)
@@ -174,14 +237,21 @@ def write_slopes(layers: Layers, batch: Batch, dropout: float, into: Layers) -> 
 class Adam:
     """Kingma and Ba's steps for weights in one row, which they change: m, v of gradients and of their squares."""
 
-    def __init__(self, row: Float[Tensor, " p"], lr: float, decays: tuple[float, float] = (0.9, 0.999)) -> None:
-        self.row, self.lr, self.decays, self.steps = row, lr, decays, 0
+    def __init__(self, row: Float[Tensor, " p"], lr: float) -> None:
+        self.row, self.lr, self.steps = row, lr, 0
         self.m, self.v = torch.zeros_like(row), torch.zeros_like(row)
 
-    def step(self, g: Float[Tensor, " p"], eps: float = 1e-8) -> None:
-        """One step against the gradient g: lr m' / (sqrt(v') + eps), m' = m / (1 - b1^t), v' = v / (1 - b2^t)."""
-        (b1, b2), self.steps = self.decays, self.steps + 1
-        root = math.sqrt(1 - b2**self.steps)
+    def step(self, g: Float[Tensor, " p"]) -> None:
+        """One step against the gradient g."""
+        (b1, b2), self.steps = DECAYS, self.steps + 1
+        rate, eps = paced(self.lr, self.steps)
         self.m.lerp_(g, 1 - b1)
         self.v.mul_(b2).addcmul_(g, g, value=1 - b2)
-        self.row.addcdiv_(self.m, self.v.sqrt().add_(eps * root), value=-self.lr * root / (1 - b1**self.steps))
+        self.row.addcdiv_(self.m, self.v.sqrt().add_(eps), value=-rate)
+
+
+def paced(lr: float, t: int, eps: float = 1e-8) -> tuple[float, float]:
+    """Adam's t-th step is lr m' / (sqrt(v') + eps), m' = m / (1 - b1^t), v' = v / (1 - b2^t): lr, eps for m, v."""
+    b1, b2 = DECAYS
+    root = math.sqrt(1 - b2**t)
+    return lr * root / (1 - b1**t), eps * root

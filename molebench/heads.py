@@ -23,6 +23,7 @@ from torch import Generator, Tensor
 from molebench.aside import shared
 from molebench.types import Array
 
+DECAYS = 0.9, 0.999  # b1 and b2 of Adam, as Kingma and Ba recommend
 ROWS = 512  # samples scored at once: what a pass reads again stays in the processor's cache
 
 
@@ -146,3 +147,8 @@ def highest(values: Float[Array, " n"], count: int) -> Int[Array, " m"]:
     near = np.flatnonzero(values >= least)
     found: Array = near[np.argsort(-values[near], kind="stable")][:count]
     return found
+
+
+def least_certain(p: Float[Array, "n k"], count: int) -> Int[Array, " m"]:
+    """The `count` rows of highest entropy (Eq. 4), highest first; ties keep the order given."""
+    return highest(entropy(torch.from_numpy(p)).numpy(), count)

@@ -35,7 +35,7 @@ def test_a_head_on_a_card_is_trained_without_a_look_at_the_processor(
     with nothing_else():
         judged = list(epochs(Lesson(spec, z, target, start, torch_stream(0, "order"))))
     assert len(judged) == 3
-    assert all(each.row.device == each.loss.device == CARD for each in judged)
+    assert all(each.head.device == torch.as_tensor(each.loss).device == CARD for each in judged)
 
 
 @pytest.mark.parametrize("kind", ["nn1", "nn2"])

@@ -17,13 +17,13 @@ import torch
 from molebench import places, registry
 from molebench.conformance import OF, Question, ask, named, questions, sentence
 from molebench.grid import Cell, resolve
+from molebench.heads import least_certain
 from molebench.hooks import SCENARIO_MOMENTS, Pipeline, View
 from molebench.metrics import definition
 from molebench.nets import FrozenExtractor
 from molebench.preparing import prepared
 from molebench.questions.bench import Bench, Subject
 from molebench.scenarios.active import features, play, split
-from molebench.scenarios.query_loop import least_certain
 from molebench.stages import Stages
 from molebench.trial import Actor, Outcome, Trial
 from molebench.types import IMAGE, Array, AttackView, Dataset, Poison, Samples

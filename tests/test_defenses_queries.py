@@ -14,10 +14,10 @@ from molebench.defenses.epsilon_mix import EpsilonMix, mixed
 from molebench.defenses.mahalanobis import Mahalanobis, distances, whitened
 from molebench.defenses.transform_instability import TransformInstability, against, blurred, walked
 from molebench.errors import MolebenchError
+from molebench.heads import least_certain
 from molebench.hooks import View
 from molebench.metrics import auroc
 from molebench.nets import FrozenExtractor
-from molebench.scenarios.query_loop import least_certain
 from molebench.stats import robust_z
 from molebench.types import AUDIO, IMAGE, Array
 from molebench.workspace import Workspace

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from molebench.errors import CellFailed, MolebenchError
-from molebench.heads import HeadSpec
+from molebench.heads import HeadSpec, least_certain
 from molebench.hooks import MOMENTS, SCENARIO_MOMENTS, Pipeline, View
 from molebench.rng import stream
-from molebench.scenarios.query_loop import Arm, Budget, Items, Loop, items, least_certain, seed_set
+from molebench.scenarios.query_loop import Arm, Budget, Items, Loop, items, seed_set
 from molebench.types import Array, Samples
 
 K = 3
@@ -131,7 +131,7 @@ def test_the_model_seed_changes_the_model_and_not_the_seed_set() -> None:
     one.play(lambda n: None)
     other.play(lambda n: None)
     assert one.owned == other.owned
-    heads = [loop.plain(np.array(loop.owned)).head.layers[0] for loop in (one, other)]
+    heads = [loop.plain(np.array(loop.owned)).head.probabilities(TEST.features) for loop in (one, other)]
     assert not np.array_equal(heads[0].numpy(), heads[1].numpy())
 
 

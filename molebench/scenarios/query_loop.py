@@ -16,8 +16,8 @@ from torch import Tensor
 
 from molebench.errors import MolebenchError
 from molebench.filtering import judgement, rows
-from molebench.head_training import fit
-from molebench.heads import Head, HeadSpec, entropy, highest
+from molebench.fitting import Scorer, fitter
+from molebench.heads import HeadSpec, entropy, highest
 from molebench.hooks import Pipeline, Sees, View
 from molebench.rng import stream, torch_stream
 from molebench.splits import some_of_each
@@ -54,6 +54,11 @@ class Budget:
     queries: int
     batch: int
     seed_size: int
+
+    @property
+    def trainings(self) -> int:
+        """Of a head, after the one of the start."""
+        return -(-self.queries // self.batch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +103,7 @@ class Model(Protocol):
 class Plain:
     """The victim's own head on frozen features."""
 
-    head: Head
+    head: Scorer
     pool: Items
     test: Items
 
@@ -324,6 +329,7 @@ class Loop:
         init = torch_stream(self.model_seed, "victim init", self.turn)
         batches = torch_stream(self.model_seed, "batch order", self.turn)
         y = torch.from_numpy(self.pool.y[used])
+        fit = fitter(self.spec, self.budget.trainings, self.pool.features.device)
         head = fit(self.spec, self.pool.features[used], y, self.k, init, batches)
         return Plain(head, self.pool, self.test)
 
@@ -336,11 +342,6 @@ class Loop:
             changed = self.defenses.one("predict", lambda sees: replace(view, extractor=self.shown(sees)), self.turn)
             p = p if changed is None else changed[np.argsort(order)]
         return p.argmax(axis=1).astype(np.int64)
-
-
-def least_certain(p: Float[Array, "n k"], count: int) -> Int[Array, " m"]:
-    """The `count` rows of highest entropy (Eq. 4), highest first; ties keep the order given."""
-    return highest(entropy(torch.from_numpy(p)).numpy(), count)
 
 
 def seed_set(pool: Items, size: int, seed: int) -> list[int]:
