@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 import numba
 import numpy as np
 
-from molebench.heads import DECAYS
+from molebench.head_training import DECAYS, paced
 from molebench.types import Array
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
@@ -30,6 +30,8 @@ def compiled(function: Kernel) -> Kernel:
     made = numba.njit(fastmath=ORDERLESS, nogil=True, error_model="numpy")
     return cast(Kernel, made(inspect.unwrap(function)))
 
+
+pace = compiled(paced)
 
 # Indices are unsigned: a signed one might count from the end, which keeps a loop from being made into vectors.
 U = np.uint64
@@ -120,12 +122,21 @@ def loss(a: Array, y: Array) -> float:
 
 
 @compiled
-def pack(z: Array, which: Array, keep: Array, into: Array, at: int) -> None:
-    """Rows `which` of z [n, d] where they are kept [b, d], 0 elsewhere, into [parts, rows, PART] from row `at` on."""
+def judged(z: Array, y: Array, w: Array, b: Array, k: int) -> float:
+    """The mean cross-entropy of the first rows of z, as many as there are labels."""
+    a = np.empty((len(z), k), np.float32)
+    logits(z, w, b, a)
+    return loss(a[: len(y)], y)
+
+
+@compiled
+def pack(z: Array, which: Array, keep: Array, batch: int, apart: int, into: Array) -> None:
+    """Rows `which` of z where they are kept [n, d], 0 elsewhere, into [parts, rows, PART]: batches begin `apart`."""
     d = z.shape[1]
     for r in range(len(which)):
+        at = r // batch * apart + r % batch
         for i in range(len(into)):
-            source, kept, place = z[which[r], i * PART :], keep[r, i * PART :], into[i, at + r]
+            source, kept, place = z[which[r], i * PART :], keep[r, i * PART :], into[i, at]
             for f in range(U(min(PART, d - i * PART))):
                 place[f] = source[f] * np.float32(kept[f])
 
@@ -178,20 +189,28 @@ def sums(g: Array) -> Array:
 def step(x: Array, at: int, d: int, y: Array, k: int, w: Array, b: Array, moments: Array, scale: np.float32,
          rate: np.float32, eps: np.float32) -> None:  # fmt: skip
     """One step of Adam on the mini-batch that lies in x [parts, rows, PART] from row `at` on, of labels y."""
-    count, wide, rows, part = len(y), w.shape[1], x.shape[1], x.shape[2]
-    blocks = -(-count // EIGHT)
-    a, g = np.empty((EIGHT, wide), np.float32), np.zeros((blocks * EIGHT, wide), np.float32)
+    wide, rows, part = w.shape[1], x.shape[1], x.shape[2]
+    a, g = np.empty((EIGHT, wide), np.float32), np.zeros((-(-len(y) // EIGHT) * EIGHT, wide), np.float32)
     flat = x.reshape(-1)
-    for i in range(blocks):
-        s = i * EIGHT
+    for s in range(0, len(g), EIGHT):
         eight(flat[(at + s) * part :], rows * part, part, d, w, b, scale, a)
-        misses(a, y[s : s + EIGHT], count, k, g[s : s + EIGHT])
+        misses(a, y[s : s + EIGHT], len(y), k, g[s : s + EIGHT])
     slopes = np.empty((wide, PART), np.float32)
-    size = wide * PART
     for i in range(len(w)):
         slopes[:] = 0
         for s in range(0, len(g), EIGHT):
             for c in range(0, wide, 2):
                 gather(x[i, at + s : at + s + EIGHT].reshape(-1), g[s : s + EIGHT], c, slopes[c : c + 2].reshape(-1))
-        adam(w[i].reshape(-1), slopes.reshape(-1), scale, moments[0, i * size :], moments[1, i * size :], rate, eps)
-    adam(b, sums(g), np.float32(1), moments[0, len(w) * size :], moments[1, len(w) * size :], rate, eps)
+        m, v = moments[0, i * slopes.size :], moments[1, i * slopes.size :]
+        adam(w[i].reshape(-1), slopes.reshape(-1), scale, m, v, rate, eps)
+    adam(b, sums(g), np.float32(1), moments[0, w.size :], moments[1, w.size :], rate, eps)
+
+
+@compiled
+def steps(x: Array, d: int, y: Array, batch: int, apart: int, k: int, w: Array, b: Array, moments: Array,
+          scale: np.float32, lr: float, taken: int) -> None:  # fmt: skip
+    """A step on each mini-batch of an epoch; taken: steps before them."""
+    for i in range(-(-len(y) // batch)):
+        rate, eps = pace(lr, taken + i + 1, 1e-8)
+        mine = y[i * batch : (i + 1) * batch]
+        step(x, i * apart, d, mine, k, w, b, moments, scale, np.float32(rate), np.float32(eps))

@@ -32,8 +32,10 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from molebench.aside import aside
-from molebench.heads import DECAYS, Head, HeadSpec, Layers, columns, initial, kept, paired
+from molebench.heads import Head, HeadSpec, Layers, columns, initial, kept, paired
 from molebench.rng import drawing_on
+
+DECAYS = 0.9, 0.999  # b1 and b2 of Adam, as Kingma and Ba recommend
 
 
 class Batch(NamedTuple):

@@ -23,7 +23,6 @@ from torch import Generator, Tensor
 from molebench.aside import shared
 from molebench.types import Array
 
-DECAYS = 0.9, 0.999  # b1 and b2 of Adam, as Kingma and Ba recommend
 ROWS = 512  # samples scored at once: what a pass reads again stays in the processor's cache
 
 

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from molebench import head_kernels as kernels
 from molebench.aside import shared
-from molebench.head_training import Judged, paced, trained
+from molebench.head_training import Judged, trained
 from molebench.heads import HeadSpec, initial, kept
 from molebench.types import Array
 
@@ -36,9 +36,7 @@ class Packed:
 
     def logits(self, z: Float[Tensor, "n d"]) -> Float[Array, "n k"]:
         """z W + b, pieces of it on as many threads as there are."""
-        rows = np.ascontiguousarray(z.numpy(), np.float32)
-        if len(rows) < EIGHT:
-            rows = np.concatenate([rows, np.zeros((EIGHT - len(rows), rows.shape[1]), np.float32)])
+        rows = eight_or_more(z)
         found = np.empty((len(rows), self.k), np.float32)
         edges = np.linspace(0, len(rows), max(1, len(rows) // PIECE) + 1).astype(int)
 
@@ -60,6 +58,13 @@ class Packed:
         return torch.from_numpy(found)
 
 
+def eight_or_more(z: Float[Tensor, "n d"]) -> Float[Array, "m d"]:
+    """Rows as the kernels meet them, zeros after too few of them."""
+    rows = np.ascontiguousarray(z.numpy(), np.float32)
+    missing = max(0, EIGHT - len(rows))
+    return np.concatenate([rows, np.zeros((missing, rows.shape[1]), np.float32)]) if missing else rows
+
+
 def packed(w: Float[Tensor, "d k"], b: Float[Tensor, " k"]) -> Packed:
     """Weights and biases, packed."""
     d, k = w.shape
@@ -73,10 +78,10 @@ def packed(w: Float[Tensor, "d k"], b: Float[Tensor, " k"]) -> Packed:
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """What a packed head is trained on. z: features [n, d]. y: labels. head: changes with every step."""
+    """What a packed head is trained on. z: features, eight rows or more. y: labels of the first. head: changes."""
 
     spec: HeadSpec
-    z: Tensor
+    z: Float[Array, "m d"]
     y: Int[Array, " n"]
     head: Packed
     order: Generator
@@ -87,38 +92,38 @@ class Course:
         """Whether a second thread helps."""
         return True
 
-    def room(self) -> Float[Array, "p r f"]:
-        """Where an epoch's inputs may lie: each batch from a multiple of eight on, zeros around them."""
-        batches = -(-len(self.z) // self.spec.batch)
-        return np.zeros((len(self.head.w), batches * self.apart, PART), np.float32)
-
     @property
     def apart(self) -> int:
-        """Rows from one batch to the next."""
+        """Rows from one batch to the next: a multiple of eight."""
         return -(-self.spec.batch // EIGHT) * EIGHT
+
+    def room(self) -> Float[Array, "p r f"]:
+        """Where an epoch's inputs may lie, zeros around them."""
+        batches = -(-len(self.y) // self.spec.batch)
+        return np.zeros((len(self.head.w), batches * self.apart, PART), np.float32)
 
     def epoch(self, into: Array) -> tuple[tuple[Array, Array], Tensor]:
         """The inputs and labels of an epoch behind dropout, and the state of `order` after it."""
-        shuffled = torch.randperm(len(self.z), generator=self.order)
-        for i, which in enumerate(torch.split(shuffled, self.spec.batch)):
-            keep = self.kept(len(which))
-            kernels.pack(self.z.numpy(), which.numpy(), keep, into, i * self.apart)
-        return (into, self.y[shuffled.numpy()]), self.order.get_state()
+        which = torch.randperm(len(self.y), generator=self.order).numpy()
+        kernels.pack(self.z, which, self.kept(), self.spec.batch, self.apart, into)
+        return (into, self.y[which]), self.order.get_state()
 
-    def kept(self, count: int) -> Array:
-        """Which inputs of a batch dropout leaves."""
-        shape = (count, self.z.shape[1])
-        return kept(shape, self.spec.dropout, self.order).numpy() if self.spec.dropout else np.ones(shape, np.uint8)
+    def kept(self) -> Array:
+        """Which inputs dropout leaves, drawn batch by batch: at once where that is the same, by words of 64."""
+        n, d, size = len(self.y), self.z.shape[1], self.spec.batch
+        if not self.spec.dropout:
+            return np.ones((n, d), np.uint8)
+        sizes = [n] if size * d % 64 == 0 else [min(size, n - start) for start in range(0, n, size)]
+        drawn = [kept((each, d), self.spec.dropout, self.order).numpy() for each in sizes]
+        return np.concatenate(drawn) if len(drawn) > 1 else drawn[0]
 
     def steps(self, drawn: tuple[Array, Array]) -> None:
         """A step of Adam for each batch."""
-        (x, y), head, size = drawn, self.head, self.spec.batch
-        scale, d = np.float32(1 / (1 - self.spec.dropout)), self.z.shape[1]
-        for i, start in enumerate(range(0, len(y), size)):
-            self.taken[0] += 1
-            rate, eps = (np.float32(each) for each in paced(self.spec.lr, self.taken[0]))
-            mine, here = y[start : start + size], i * self.apart
-            kernels.step(x, here, d, mine, head.k, head.w, head.b, self.moments, scale, rate, eps)
+        (x, y), head, spec = drawn, self.head, self.spec
+        scale, d = np.float32(1 / (1 - spec.dropout)), self.z.shape[1]
+        weights = head.k, head.w, head.b, self.moments
+        kernels.steps(x, d, y, spec.batch, self.apart, *weights, scale, spec.lr, self.taken[0])
+        self.taken[0] += -(-len(y) // spec.batch)
 
     @cached_property
     def moments(self) -> Float[Array, "2 p"]:
@@ -131,7 +136,7 @@ class Course:
 
     def judged(self, head: Packed, state: Tensor) -> Judged:
         """The mean cross-entropy on all samples, without dropout."""
-        return Judged(kernels.loss(head.logits(self.z), self.y), head, state)
+        return Judged(kernels.judged(self.z, self.y, head.w, head.b, head.k), head, state)
 
 
 def fit(
@@ -139,5 +144,5 @@ def fit(
 ) -> Packed:
     """A linear head trained from scratch on features and labels; `order` draws batches and dropout."""
     w, b = initial(spec, z.shape[1], k, init)
-    head: Packed = trained(Course(spec, z, y.numpy(), packed(w, b), order))
+    head: Packed = trained(Course(spec, eight_or_more(z), y.numpy(), packed(w, b), order))
     return head
