@@ -130,13 +130,12 @@ def judged(z: Array, y: Array, w: Array, b: Array, k: int) -> float:
 
 
 @compiled
-def pack(z: Array, which: Array, keep: Array, batch: int, apart: int, into: Array) -> None:
-    """Rows `which` of z where they are kept [n, d], 0 elsewhere, into [parts, rows, PART]: batches begin `apart`."""
+def pack(z: Array, which: Array, keep: Array, into: Array) -> None:
+    """Rows `which` of z where they are kept [b, d], 0 elsewhere, into [parts, rows, PART]."""
     d = z.shape[1]
     for r in range(len(which)):
-        at = r // batch * apart + r % batch
         for i in range(len(into)):
-            source, kept, place = z[which[r], i * PART :], keep[r, i * PART :], into[i, at]
+            source, kept, place = z[which[r], i * PART :], keep[r, i * PART :], into[i, r]
             for f in range(U(min(PART, d - i * PART))):
                 place[f] = source[f] * np.float32(kept[f])
 
@@ -186,31 +185,36 @@ def sums(g: Array) -> Array:
 
 
 @compiled
-def step(x: Array, at: int, d: int, y: Array, k: int, w: Array, b: Array, moments: Array, scale: np.float32,
+def step(x: Array, d: int, y: Array, k: int, w: Array, b: Array, moments: Array, scale: np.float32,
          rate: np.float32, eps: np.float32) -> None:  # fmt: skip
-    """One step of Adam on the mini-batch that lies in x [parts, rows, PART] from row `at` on, of labels y."""
+    """One step of Adam on a mini-batch: the first rows of x [parts, rows, PART], as many as there are labels."""
     wide, rows, part = w.shape[1], x.shape[1], x.shape[2]
     a, g = np.empty((EIGHT, wide), np.float32), np.zeros((-(-len(y) // EIGHT) * EIGHT, wide), np.float32)
     flat = x.reshape(-1)
     for s in range(0, len(g), EIGHT):
-        eight(flat[(at + s) * part :], rows * part, part, d, w, b, scale, a)
+        eight(flat[s * part :], rows * part, part, d, w, b, scale, a)
         misses(a, y[s : s + EIGHT], len(y), k, g[s : s + EIGHT])
     slopes = np.empty((wide, PART), np.float32)
     for i in range(len(w)):
         slopes[:] = 0
         for s in range(0, len(g), EIGHT):
             for c in range(0, wide, 2):
-                gather(x[i, at + s : at + s + EIGHT].reshape(-1), g[s : s + EIGHT], c, slopes[c : c + 2].reshape(-1))
+                gather(x[i, s : s + EIGHT].reshape(-1), g[s : s + EIGHT], c, slopes[c : c + 2].reshape(-1))
         m, v = moments[0, i * slopes.size :], moments[1, i * slopes.size :]
         adam(w[i].reshape(-1), slopes.reshape(-1), scale, m, v, rate, eps)
     adam(b, sums(g), np.float32(1), moments[0, w.size :], moments[1, w.size :], rate, eps)
 
 
 @compiled
-def steps(x: Array, d: int, y: Array, batch: int, apart: int, k: int, w: Array, b: Array, moments: Array,
+def steps(z: Array, y: Array, which: Array, keep: Array, batch: int, k: int, w: Array, b: Array, moments: Array,
           scale: np.float32, lr: float, taken: int) -> None:  # fmt: skip
-    """A step on each mini-batch of an epoch; taken: steps before them."""
-    for i in range(-(-len(y) // batch)):
+    """An epoch: a step on each mini-batch of the rows `which` of z and y, where they are kept; taken: steps before.
+
+    A batch is gathered by who steps on it: what another thread wrote would come from a cache further away.
+    """
+    x = np.zeros((len(w), -(-batch // EIGHT) * EIGHT, PART), np.float32)
+    for i in range(-(-len(which) // batch)):
+        mine = which[i * batch : (i + 1) * batch]
+        pack(z, mine, keep[i * batch : (i + 1) * batch], x)
         rate, eps = pace(lr, taken + i + 1, 1e-8)
-        mine = y[i * batch : (i + 1) * batch]
-        step(x, i * apart, d, mine, k, w, b, moments, scale, np.float32(rate), np.float32(eps))
+        step(x, z.shape[1], y[mine], k, w, b, moments, scale, np.float32(rate), np.float32(eps))

@@ -92,21 +92,13 @@ class Course:
         """Whether a second thread helps."""
         return True
 
-    @property
-    def apart(self) -> int:
-        """Rows from one batch to the next: a multiple of eight."""
-        return -(-self.spec.batch // EIGHT) * EIGHT
+    def room(self) -> None:
+        """Nowhere: what is drawn needs no place that is kept for it."""
 
-    def room(self) -> Float[Array, "p r f"]:
-        """Where an epoch's inputs may lie, zeros around them."""
-        batches = -(-len(self.y) // self.spec.batch)
-        return np.zeros((len(self.head.w), batches * self.apart, PART), np.float32)
-
-    def epoch(self, into: Array) -> tuple[tuple[Array, Array], Tensor]:
-        """The inputs and labels of an epoch behind dropout, and the state of `order` after it."""
+    def epoch(self, into: None) -> tuple[tuple[Array, Array], Tensor]:
+        """Samples in the order of an epoch and which of their inputs are kept, and the state of `order` after it."""
         which = torch.randperm(len(self.y), generator=self.order).numpy()
-        kernels.pack(self.z, which, self.kept(), self.spec.batch, self.apart, into)
-        return (into, self.y[which]), self.order.get_state()
+        return (which, self.kept()), self.order.get_state()
 
     def kept(self) -> Array:
         """Which inputs dropout leaves, drawn batch by batch: at once where that is the same, by words of 64."""
@@ -119,11 +111,10 @@ class Course:
 
     def steps(self, drawn: tuple[Array, Array]) -> None:
         """A step of Adam for each batch."""
-        (x, y), head, spec = drawn, self.head, self.spec
-        scale, d = np.float32(1 / (1 - spec.dropout)), self.z.shape[1]
+        head, spec, scale = self.head, self.spec, np.float32(1 / (1 - self.spec.dropout))
         weights = head.k, head.w, head.b, self.moments
-        kernels.steps(x, d, y, spec.batch, self.apart, *weights, scale, spec.lr, self.taken[0])
-        self.taken[0] += -(-len(y) // spec.batch)
+        kernels.steps(self.z, self.y, *drawn, spec.batch, *weights, scale, spec.lr, self.taken[0])
+        self.taken[0] += -(-len(self.y) // spec.batch)
 
     @cached_property
     def moments(self) -> Float[Array, "2 p"]:
