@@ -111,10 +111,10 @@ class Course:
 
     def steps(self, drawn: tuple[Array, Array]) -> None:
         """A step of Adam for each batch."""
-        head, spec, scale = self.head, self.spec, np.float32(1 / (1 - self.spec.dropout))
-        weights = head.k, head.w, head.b, self.moments
-        kernels.steps(self.z, self.y, *drawn, spec.batch, *weights, scale, spec.lr, self.taken[0])
-        self.taken[0] += -(-len(self.y) // spec.batch)
+        head, size, lr, scale = self.head, self.spec.batch, self.spec.lr, np.float32(1 / (1 - self.spec.dropout))
+        taken, moments = self.taken[0], self.moments
+        kernels.steps(self.z, self.y, *drawn, size, head.k, head.w, head.b, moments, scale, lr, taken)
+        self.taken[0] += -(-len(self.y) // size)
 
     @cached_property
     def moments(self) -> Float[Array, "2 p"]:
