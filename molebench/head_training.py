@@ -18,7 +18,7 @@ Reference: Kingma and Ba, "Adam", ICLR 2015, arXiv:1412.6980; PyTorch's modules 
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Generator as Generates
 from contextlib import closing
 from dataclasses import dataclass
@@ -70,10 +70,7 @@ class Course(Protocol):
     def beside(self) -> bool:
         """Whether a second thread helps."""
 
-    def room(self) -> Any:
-        """Where the inputs of an epoch may lie."""
-
-    def epoch(self, into: Any) -> tuple[Any, Tensor]:
+    def epoch(self) -> tuple[Any, Tensor]:
         """The batches of an epoch, and the state of `order` after it."""
 
     def steps(self, batches: Any) -> None:
@@ -114,9 +111,10 @@ class Lesson:
         """Whether a second thread helps: a graphics processor has its own."""
         return self.z.is_cpu
 
-    def room(self) -> Float[Tensor, "n d"]:
-        """Where the inputs of an epoch may lie."""
-        return torch.empty_like(self.z)
+    @cached_property
+    def rooms(self) -> Iterator[Tensor]:
+        """Where the inputs of an epoch may lie, by turns: one is drawn while the one before is stepped through."""
+        return cycle((torch.empty_like(self.z), torch.empty_like(self.z)))
 
     def steps(self, batches: list[Batch]) -> None:
         """A step of Adam for each batch."""
@@ -129,8 +127,9 @@ class Lesson:
         """A copy of what the head is now."""
         return self.adam.row.clone()
 
-    def epoch(self, into: Tensor) -> tuple[list[Batch], Tensor]:
-        """The batches of an epoch, and the state of `order` after it. into: where they may lie [n, d]."""
+    def epoch(self) -> tuple[list[Batch], Tensor]:
+        """The batches of an epoch, and the state of `order` after it."""
+        into = next(self.rooms)
         shuffled, size = torch.randperm(len(self.z), generator=self.order, device=self.z.device), self.spec.batch
         if self.at_once:
             torch.index_select(self.z, 0, shuffled, out=into)
@@ -201,13 +200,13 @@ def stopped(judgements: Iterable[Judged], patience: int) -> Judged:
 
 def epochs(course: Course) -> Generates[Judged, None, None]:
     """The head after every epoch."""
-    judged, rooms = deque[Callable[[], Judged]](), cycle((course.room(), course.room()))
+    judged = deque[Callable[[], Judged]]()
     with aside(course.beside) as hands:
-        ahead = hands.begin(course.epoch, next(rooms))
+        ahead = hands.begin(course.epoch)
         for left in reversed(range(course.spec.epochs)):
             batches, state = ahead()
             if left:
-                ahead = hands.begin(course.epoch, next(rooms))
+                ahead = hands.begin(course.epoch)
             course.steps(batches)
             judged.append(hands.begin(course.judged, course.weights(), state))
             if len(judged) > hands.late:

@@ -4,7 +4,7 @@ The same head as molebench/head_training.py's from the same streams: batches and
 taken in another order.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -76,26 +76,23 @@ def packed(w: Float[Tensor, "d k"], b: Float[Tensor, " k"]) -> Packed:
     return Packed(np.ascontiguousarray(whole.reshape(even, parts, PART).swapaxes(0, 1)), biases, k)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Course:
-    """What a packed head is trained on. z: features, eight rows or more. y: labels of the first. head: changes."""
+    """A packed head in training. z: features, eight rows or more. y: labels of the first. taken: steps so far."""
 
     spec: HeadSpec
     z: Float[Array, "m d"]
     y: Int[Array, " n"]
     head: Packed
     order: Generator
-    taken: list[int] = field(default_factory=lambda: [0])  # steps
+    taken: int = 0
 
     @property
     def beside(self) -> bool:
         """Whether a second thread helps."""
         return True
 
-    def room(self) -> None:
-        """Nowhere: what is drawn needs no place that is kept for it."""
-
-    def epoch(self, into: None) -> tuple[tuple[Array, Array], Tensor]:
+    def epoch(self) -> tuple[tuple[Array, Array], Tensor]:
         """Samples in the order of an epoch and which of their inputs are kept, and the state of `order` after it."""
         which = torch.randperm(len(self.y), generator=self.order).numpy()
         return (which, self.kept()), self.order.get_state()
@@ -112,9 +109,8 @@ class Course:
     def steps(self, drawn: tuple[Array, Array]) -> None:
         """A step of Adam for each batch."""
         head, size, lr, scale = self.head, self.spec.batch, self.spec.lr, np.float32(1 / (1 - self.spec.dropout))
-        taken, moments = self.taken[0], self.moments
-        kernels.steps(self.z, self.y, *drawn, size, head.k, head.w, head.b, moments, scale, lr, taken)
-        self.taken[0] += -(-len(self.y) // size)
+        kernels.steps(self.z, self.y, *drawn, size, head.k, head.w, head.b, self.moments, scale, lr, self.taken)
+        self.taken += -(-len(self.y) // size)
 
     @cached_property
     def moments(self) -> Float[Array, "2 p"]:

@@ -8,8 +8,8 @@ mean over the stages times 500, for a query's cost grows along a line with the l
 loop written plainly with PyTorch's modules, autograd and Adam (with its own dropout, or with the very draws of ours:
 then it must ask for the same items); scikit-activeml's UncertaintySampling with scikit-learn's logistic regression.
 
-Ratios are held with slack, seconds are shown: they are the machine's. Ours is compiled before its first turn; that takes
-four seconds once a process, and is part of what a whole loop takes.
+Ratios are held with slack, seconds are shown: they are the machine's. Ours is compiled before its first turn, which
+takes four seconds once a process and is not counted.
 docs/performance.md says what was measured.
 """
 
