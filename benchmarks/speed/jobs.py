@@ -4,7 +4,7 @@ what PyTorch alone takes is what all have in common."""
 import time
 from pathlib import Path
 
-FEW_QUERIES = 5  # a query more holds no more memory
+FEW_QUERIES = 100  # as few as heads are compiled for
 STEPS = 2  # of each descent: a step more holds no more either
 
 
