@@ -15,9 +15,11 @@ from molebench.heads import Head, HeadSpec, initial
 from molebench.provenance import whole_float32
 from molebench.rng import torch_stream
 from molebench.scenarios.query_loop import items
+from molebench.stages import Stages
 from molebench.types import AUDIO, IMAGE, Modality, Samples
 from molebench.workspace import Workspace
 from tests.card import CARD, Elsewhere, nothing_else
+from tests.commands import SMALL, typed
 
 
 def test_the_stand_in_notices_what_it_is_there_for() -> None:
@@ -140,3 +142,23 @@ def test_float32_is_whole_while_a_cell_computes() -> None:
     with whole_float32(torch):
         assert (there.fp32_precision, torch.backends.cuda.matmul.fp32_precision) == ("ieee", "ieee")
     assert there.fp32_precision == before
+
+
+# ------------------------------------------------------------------ the cache
+
+
+def test_what_is_computed_on_a_card_is_cached_apart(fresh: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = dict[str, list[Any]]()
+    get = Stages.get
+
+    def noted(self: Stages, name: str, inputs: Any, *more: Any) -> Any:
+        asked.setdefault(name, []).append(inputs.get("device"))
+        return get(self, name, inputs, *more)
+
+    monkeypatch.setattr(Stages, "get", noted)
+    for whose in ("provenance", "scenarios.active"):
+        monkeypatch.setattr(f"molebench.{whose}.where", lambda: {"device": "cuda"})
+    done = typed(fresh, "run", "--attack", "feature_collision", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert asked.keys() == {"features", "poison", "arms"}
+    assert {device for devices in asked.values() for device in devices} == {"cuda"}

@@ -7,6 +7,7 @@ counts. float32 is whole float32 (no TF32), as in a cell. What is asked for is t
 its pairs on the same card. Nothing here has been measured by who wrote it: docs/performance.md says what was checked.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from molebench.workspace import Workspace
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no graphics processor here")
 AREA, CARD = "graphics processor", "cuda"
 PAIRS, IMAGES = 40, 50_000
+# other draws, and some hundred test items: as far apart as two seeds may be
+TOLERANCES = {"accuracy_clean": 0.1, "success_rate": 0.1, "collision_ratio": 0.02}
 SWEEP = Path(__file__).with_name("table1_on_a_card.yaml")
 
 
@@ -98,3 +101,20 @@ def test_table_1_of_a_resnet18(benchmark: BenchmarkFixture, state: State, tmp_pa
     start = perf_counter()
     once(benchmark, lambda: subprocess.run(words, env=os.environ | fresh, check=True))
     state(Figure(AREA, "Table 1, ResNet-18, 10 models x 5 draws", (perf_counter() - start) / 60, "minutes"))
+
+
+@pytest.mark.benchmark(group="graphics processor: a tiny cell beside the processor's")
+@pytest.mark.timeout(1800)
+def test_a_tiny_cell_comes_to_the_processors_figures(benchmark: BenchmarkFixture, state: State, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "molebench", "run", "--attack", "feature_collision", "--profile", "tiny", "--json"]
+
+    def found(device: str) -> dict[str, float]:
+        told = {"MOLEBENCH_DEVICE": device, "MOLEBENCH_STORE": str(tmp_path / device)}
+        command = [*words, "--victim", "al_efficientnet_lite0", "--no-plots"]
+        done = subprocess.run(command, env=os.environ | told, check=True, capture_output=True, text=True)
+        return {name: metric["value"] for name, metric in json.loads(done.stdout)[0]["metrics"].items()}
+
+    here, there = once(benchmark, lambda: (found("cpu"), found(CARD)))
+    for name, most in TOLERANCES.items():
+        state(Figure(AREA, f"a tiny cell, from the processor's {name}", abs(there[name] - here[name]), "", most=most))
+        assert abs(there[name] - here[name]) <= most
