@@ -66,7 +66,8 @@ class Batch:
         return len(self.index)
 
     def __getitem__(self, some: Bool[Tensor, " n"]) -> "Batch":
-        return Batch(*(part[some] for part in vars(self).values()))
+        rows = some.nonzero()[:, 0]  # asked for once, not by every part
+        return Batch(*(part[rows] for part in vars(self).values()))
 
     def __add__(self, other: "Batch") -> "Batch":
         return Batch(*(torch.cat(parts) for parts in zip(vars(self).values(), vars(other).values(), strict=True)))

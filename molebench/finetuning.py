@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from molebench.collision import Extractor, device_of
+from molebench.collision import Extractor, device_of, valued
 from molebench.errors import MolebenchError
 from molebench.heads import forward
 from molebench.hooks import View
@@ -72,8 +72,8 @@ class Below:
         parts = []
         with torch.no_grad():
             for start in range(0, len(x), SCORED):
-                values = self.extractor.modality.values(x[start : start + SCORED])
-                h = prepared(self.extractor, torch.from_numpy(values).to(device_of(self.extractor)))
+                part = valued(x[start : start + SCORED], self.extractor.modality, device_of(self.extractor))
+                h = prepared(self.extractor, part)
                 for block in self.blocks:
                     h = block(h)
                 parts.append(h)

@@ -191,15 +191,15 @@ def computing_threads() -> Iterator[None]:
 @contextmanager
 def whole_float32(torch: Any) -> Iterator[None]:
     """float32 is float32 on a graphics processor too: PyTorch's convolutions there leave out 13 bits unless told."""
-    parts = (torch.backends.cuda.matmul, torch.backends.cudnn.conv) if torch else ()
-    before = [part.fp32_precision for part in parts]
+    parts = (torch.backends.cuda.matmul, torch.backends.cudnn) if torch else ()
+    before = [part.allow_tf32 for part in parts]
     for part in parts:
-        part.fp32_precision = "ieee"
+        part.allow_tf32 = False
     try:
         yield
     finally:
-        for part, precision in zip(parts, before, strict=True):
-            part.fp32_precision = precision
+        for part, allowed in zip(parts, before, strict=True):
+            part.allow_tf32 = allowed
 
 
 def hook_seconds() -> float:

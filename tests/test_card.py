@@ -136,12 +136,11 @@ def test_nobody_asks_a_card_who_is_done_but_at_every_fifth_pass(monkeypatch: pyt
 
 
 def test_float32_is_whole_while_a_cell_computes() -> None:
-    cudnn: Any = torch.backends.cudnn
-    there = cudnn.conv
-    before = there.fp32_precision
+    there = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [part.allow_tf32 for part in there]
     with whole_float32(torch):
-        assert (there.fp32_precision, torch.backends.cuda.matmul.fp32_precision) == ("ieee", "ieee")
-    assert there.fp32_precision == before
+        assert [part.allow_tf32 for part in there] == [False, False]
+    assert [part.allow_tf32 for part in there] == before == [True, False]
 
 
 # ------------------------------------------------------------------ the cache

@@ -50,11 +50,11 @@ def least(run: Callable[[], object], device: str, rounds: int = ROUNDS) -> float
 def products(kind: Kind) -> Iterator[None]:
     """float32's matrix products as they are written, or with 13 bits less."""
     there: Any = torch.backends.cuda.matmul
-    before, there.fp32_precision = there.fp32_precision, "tf32" if kind == "TF32" else "ieee"
+    before, there.allow_tf32 = there.allow_tf32, kind == "TF32"
     try:
         yield
     finally:
-        there.fp32_precision = before
+        there.allow_tf32 = before
 
 
 def matrix_peak(device: str, kind: Kind, side: int = SIDE) -> float:
