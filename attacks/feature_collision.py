@@ -143,9 +143,9 @@ def collide(
 
     x is in input units (0-255 for images, -1 to 1 for sounds) and is not changed.
     """
-    mu, moved = target.expand(len(x), -1), torch.empty_like(x)
+    mu, moved = target.expand(len(x), -1), torch.empty_like(x, device="cpu")
     descent = Descent(beta, steps, lr, tolerance, modality)
     size = at_once(extractor, x.shape[1:])
     for who, found, _ in descent.of(extractor, lambda some: (x[some], x[some], mu[some]), len(x), size):
         moved[who] = found
-    return torch.from_numpy(modality.values(modality.quantise(moved.numpy())))
+    return torch.from_numpy(modality.values(modality.quantise(moved.numpy()))).to(x.device)

@@ -37,6 +37,7 @@ from molebench.finetuning import Below, Layers, batches, generators, material, m
 from molebench.head_training import fit
 from molebench.heads import HeadSpec, dropped, forward
 from molebench.hooks import View
+from molebench.rng import drawing_on
 from molebench.types import IMAGE, Array
 
 Features = Callable[[Tensor], Tensor]
@@ -74,11 +75,12 @@ class AdversarialSeed:
         if view.extractor.modality != IMAGE:
             raise MolebenchError("defense adversarial_seed is for images; for sounds try unfreeze")
         init, order = generators(rng, 2)
+        order = drawing_on(own.z.device, order)
         spec = HeadSpec("nn1", dropout=self.dropout, lr=self.head_lr, epochs=self.epochs)
         layers = fit(spec, own.z, own.y, view.k, init, order).layers
         below, trained = Below(view.extractor, ()), nn.Sequential(*own.blocks)
-        chosen = torch.randperm(len(own.y), generator=order)[: self.items]
-        x = torch.from_numpy(IMAGE.values(own.x[chosen.numpy()]))
+        chosen = torch.randperm(len(own.y), generator=order, device=order.device)[: self.items]
+        x = torch.from_numpy(IMAGE.values(own.x[chosen.cpu().numpy()])).to(own.z.device)
         f, scale = (lambda v: trained(prepared(view.extractor, v))), float(own.z.square().sum(dim=1).max())
         hardened(self, f, scale, trained, layers, x, own.y[chosen], order)
         z = torch.cat(list(moved(below, trained, own.x)))
@@ -115,7 +117,7 @@ def worst(
     """Images within eps of x, and in range, whose features f are far from `still`."""
     step = eps * 2.5 / (ascent + 1)
     low, high = (x - eps).clamp(min=IMAGE.low), (x + eps).clamp(max=IMAGE.high)
-    found = torch.clamp(x + eps * (2 * torch.rand(x.shape, generator=order) - 1), low, high)
+    found = torch.clamp(x + eps * (2 * torch.rand(x.shape, generator=order, device=x.device) - 1), low, high)
     for _ in range(ascent):
         found = found.detach().requires_grad_()
         (gradient,) = torch.autograd.grad((f(found) - still).square().sum(), found)

@@ -28,6 +28,7 @@ from molebench.finetuning import Below, Layers, batches, generators, material, s
 from molebench.head_training import fit
 from molebench.heads import HeadSpec, dropped, forward
 from molebench.hooks import View
+from molebench.rng import drawing_on
 from molebench.types import Array
 
 
@@ -62,6 +63,7 @@ class Unfreeze:
         """P(y | x) of the view's items, under an extractor trained for this moment."""
         own = material("unfreeze", view)
         init, order = generators(rng, 2)
+        order = drawing_on(own.z.device, order)
         spec = HeadSpec("nn1", dropout=self.dropout, lr=self.head_lr, epochs=self.warmup)
         layers = fit(spec, own.z, own.y, view.k, init, order).layers
         cut = 0 if self.scope == "all" else len(own.blocks) - 2  # the last block, and the pooling behind it

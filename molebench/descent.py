@@ -9,13 +9,16 @@ A sample leaves the batch when its features are within `tolerance` of the way, w
 objective or gradient is no longer finite; then it goes back to where they last were. As soon as a quarter of the places
 are free others begin in them, so that a pass over the network is nearly always of a full batch. A sample's way does not
 depend on who else is in the batch. Memory follows the batch: samples are asked for when they begin, and handed over
-when they leave. Only d wants a gradient; that of log J is put together from f's by hand:
+when they leave. On a graphics processor to ask who is done is to wait for it: there it is asked at every `LOOK`th pass,
+and who is done before stays where it is until then. Only d wants a gradient; that of log J is put together from f's by
+hand:
 
     grad log J = (J_f^T 2 (f - mu) + 2 beta d) / J.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import NamedTuple
 
 import torch
@@ -27,6 +30,7 @@ from molebench.types import Array, Modality
 
 MOMENTUM = 0.8
 FULL = 0.75  # share of the places below which others begin
+LOOK = 5  # passes between two looks at a graphics processor
 
 Given = Callable[[slice], tuple[Tensor, Tensor, Tensor]]  # of some samples: base, where the descent begins, and mu
 
@@ -43,7 +47,7 @@ class Left(NamedTuple):
 class Batch:
     """Samples under way. t: steps taken. at: where they are, x + d. before: where they were a step ago. v: momentum.
 
-    reach: how near to mu is done.
+    reach: how near to mu is done. near, bad, done: who has arrived, who is no longer finite, who is to leave.
     """
 
     index: Int[Tensor, " n"]
@@ -54,12 +58,16 @@ class Batch:
     v: Float[Tensor, "n ..."]
     mu: Float[Tensor, "n d"]
     reach: Float[Tensor, " n"]
+    near: Bool[Tensor, " n"]
+    bad: Bool[Tensor, " n"]
+    done: Bool[Tensor, " n"]
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, some: Bool[Tensor, " n"]) -> "Batch":
-        return Batch(*(part[some] for part in vars(self).values()))
+        rows = some.nonzero()[:, 0]  # asked for once, not by every part
+        return Batch(*(part[rows] for part in vars(self).values()))
 
     def __add__(self, other: "Batch") -> "Batch":
         return Batch(*(torch.cat(parts) for parts in zip(vars(self).values(), vars(other).values(), strict=True)))
@@ -79,19 +87,26 @@ class Descent:
         """Moves samples 0 to n - 1, at most `size` at once, and hands over each when it has left the batch."""
         start = min(n, size)
         batch = self.begun(f, given, 0, start)
+        looks = looking(batch.at.device)
         while len(batch):
-            last = batch.t == self.steps
-            gradient, gap = self.slope(f, batch, bool(last.all()))
-            near = gap <= batch.reach
-            bad = ~near & ~(torch.isfinite(gap) & (last | finite_rows(gradient)))
-            done = near | bad | last
-            if bool(done.any()):
-                yield left(batch, done, near, bad)
-                batch, gradient = batch[~done], gradient[~done]
+            look = next(looks)
+            gradient, gap = self.slope(f, batch, look and bool((batch.t == self.steps).all()))
+            batch = self.judged(batch, gradient, gap)
+            if look and bool(batch.done.any()):
+                yield left(batch)
+                gradient, batch = gradient[~batch.done], batch[~batch.done]
             batch = self.stepped(batch, gradient)
-            if start < n and len(batch) <= FULL * size:
+            if look and start < n and len(batch) <= FULL * size:
                 stop = min(n, start + size - len(batch))
                 batch, start = batch + self.begun(f, given, start, stop), stop
+
+    def judged(self, batch: Batch, gradient: Float[Tensor, "n ..."], gap: Float[Tensor, " n"]) -> Batch:
+        """The batch with who is done by now; who was before keeps the reason."""
+        last = batch.t == self.steps
+        near = gap <= batch.reach
+        bad = ~near & ~(torch.isfinite(gap) & (last | finite_rows(gradient)))
+        near, bad = batch.near | near & ~batch.done, batch.bad | bad & ~batch.done
+        return replace(batch, near=near, bad=bad, done=batch.done | near | bad | last)
 
     def slope(self, f: Extractor, batch: Batch, only_gap: bool) -> tuple[Float[Tensor, "n ..."], Float[Tensor, " n"]]:
         """`log_gradient` where the batch is; who has taken all steps is asked for nothing but how far mu is."""
@@ -106,22 +121,30 @@ class Descent:
         with torch.no_grad():
             reach = self.tolerance * (f(x) - mu).norm(dim=1)
         index = torch.arange(start, stop, device=x.device)
-        return Batch(index, torch.zeros_like(index), x, at, at, torch.zeros_like(x), mu, reach)
+        nobody = torch.zeros_like(index, dtype=torch.bool)
+        return Batch(index, torch.zeros_like(index), x, at, at, torch.zeros_like(x), mu, reach, nobody, nobody, nobody)
 
     def stepped(self, batch: Batch, gradient: Float[Tensor, "n ..."]) -> Batch:
-        """The batch one step on."""
+        """The batch one step on; who is done stays."""
         v = MOMENTUM * batch.v + (1 - MOMENTUM) * unit(within(gradient, batch.at, self.modality))
         rate = 0.5 * self.lr * (1 + torch.cos(torch.pi * batch.t / self.steps)) / (1 - MOMENTUM ** (batch.t + 1))
         length = rate * batch.x.shape[1:].numel() ** 0.5
         at = (batch.at - broadcast(length, v) * v).clamp_(self.modality.low, self.modality.high)
-        return replace(batch, t=batch.t + 1, at=at, before=batch.at, v=v)
+        still = broadcast(batch.done, at)
+        at, before = torch.where(still, batch.at, at), torch.where(still, batch.before, batch.at)
+        return replace(batch, t=batch.t + ~batch.done, at=at, before=before, v=v)
 
 
-def left(batch: Batch, done: Bool[Tensor, " n"], near: Bool[Tensor, " n"], bad: Bool[Tensor, " n"]) -> Left:
+def looking(device: torch.device) -> Iterator[bool]:
+    """Pass after pass, whether to ask who is done."""
+    return cycle([True] if device.type == "cpu" else [True, *[False] * (LOOK - 1)])
+
+
+def left(batch: Batch) -> Left:
     """Those of the batch who are done; the bad ones where they were before."""
-    gone, bad = batch[done], bad[done]
-    moved = torch.where(broadcast(bad, gone.at), gone.before, gone.at)
-    facts = {"steps": gone.t, "converged": near[done], "diverged": bad}
+    gone = batch[batch.done]
+    moved = torch.where(broadcast(gone.bad, gone.at), gone.before, gone.at)
+    facts = {"steps": gone.t, "converged": gone.near, "diverged": gone.bad}
     return Left(gone.index.cpu().numpy(), moved.cpu(), {name: fact.cpu().numpy() for name, fact in facts.items()})
 
 

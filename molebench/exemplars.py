@@ -30,14 +30,15 @@ def herded(features: Float[Tensor, "n d"], m: int) -> Int[Array, " m"]:
     """
     f = F.normalize(features.double(), dim=1)
     mu, total = f.mean(dim=0), f.new_zeros(f.shape[1])
-    norms, chosen = f.square().sum(dim=1), list[int]()
+    norms, chosen = f.square().sum(dim=1), [torch.zeros(0, dtype=torch.int64, device=f.device)]
     for j in range(1, min(m, len(f)) + 1):
         far = norms + 2.0 * (f @ (total - j * mu))
-        i = int((far <= far.min() + TIE).byte().argmax())
-        norms[i] = torch.inf
-        total += f[i]
+        i = (far <= far.min() + TIE).byte().argmax(dim=0, keepdim=True)
+        norms.index_fill_(0, i, torch.inf)
+        total += f.index_select(0, i)[0]
         chosen.append(i)
-    return np.array(chosen, dtype=np.int64)
+    found: Array = torch.cat(chosen).cpu().numpy()
+    return found
 
 
 def share(memory: int, seen: int) -> int:

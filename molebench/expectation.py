@@ -91,6 +91,7 @@ def shifted(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def through(x: Tensor, modality: Modality, squeeze: Callable[[Array], Array]) -> Tensor:
-    """What is stored of the inputs, squeezed; a gradient passes as if it were the inputs themselves."""
-    squeezed = modality.values(squeeze(modality.quantise(x.detach().numpy())))
-    return x + (torch.from_numpy(squeezed) - x).detach()
+    """What is stored of the inputs, squeezed, by code of the processor; a gradient passes as if it were the inputs
+    themselves."""
+    squeezed = modality.values(squeeze(modality.quantise(x.detach().cpu().numpy())))
+    return x + (torch.from_numpy(squeezed).to(x.device) - x).detach()

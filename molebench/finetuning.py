@@ -8,13 +8,14 @@ down to 0; `scored` asks the moved network about items it has never stored featu
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
+from molebench.collision import Extractor, device_of, valued
 from molebench.errors import MolebenchError
 from molebench.heads import forward
 from molebench.hooks import View
@@ -28,7 +29,9 @@ Loss = Callable[[Layers, Int[Tensor, " b"]], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What there is to train: the blocks of a defense's own copy, and labelled items with their frozen features."""
+    """What there is to train: blocks of a defense's own copy, and labelled items with their frozen features; blocks,
+    features and labels where the extractor is.
+    """
 
     blocks: Sequence[nn.Module]
     x: Array
@@ -41,8 +44,9 @@ def material(who: str, view: View) -> Material:
     blocks = getattr(view.extractor, "blocks", ())
     if not blocks or view.labelled_x is None or view.labelled_y is None or view.labelled_z is None:
         raise MolebenchError(f"defense {who} needs an extractor with trainable blocks; this victim has none")
-    z, y = torch.from_numpy(view.labelled_z.copy()), torch.from_numpy(view.labelled_y.copy())
-    return Material(blocks, view.labelled_x, z, y)
+    there = device_of(cast(Extractor, view.extractor))
+    z, y = (torch.from_numpy(each.copy()).to(there) for each in (view.labelled_z, view.labelled_y))
+    return Material([block.to(there) for block in blocks], view.labelled_x, z, y)
 
 
 def generators(rng: np.random.Generator, count: int) -> tuple[Generator, ...]:
@@ -68,8 +72,8 @@ class Below:
         parts = []
         with torch.no_grad():
             for start in range(0, len(x), SCORED):
-                values = self.extractor.modality.values(x[start : start + SCORED])
-                h = prepared(self.extractor, torch.from_numpy(values))
+                part = valued(x[start : start + SCORED], self.extractor.modality, device_of(self.extractor))
+                h = prepared(self.extractor, part)
                 for block in self.blocks:
                     h = block(h)
                 parts.append(h)
@@ -80,7 +84,7 @@ def batches(n: int, size: int, steps: int, least: int, order: Generator) -> Iter
     """`steps` mini-batches: pass after pass over a new order each; a rest of fewer than `least` is left out."""
     left = steps
     while left:
-        for chosen in torch.split(torch.randperm(n, generator=order), size):
+        for chosen in torch.split(torch.randperm(n, generator=order, device=order.device), size):
             if left and len(chosen) >= min(least, n, size):
                 yield chosen
                 left -= 1
@@ -122,4 +126,5 @@ def moved(below: Below, trained: nn.Module, x: Array) -> Iterator[Float[Tensor, 
 
 def scored(below: Below, trained: nn.Module, layers: Layers, x: Array) -> Float[Array, "n k"]:
     """P(y | x) of stored samples."""
-    return np.concatenate([forward(layers, z, 0.0, None).softmax(dim=1).numpy() for z in moved(below, trained, x)])
+    p = torch.cat([forward(layers, z, 0.0, None).softmax(dim=1) for z in moved(below, trained, x)])
+    return p.cpu().numpy()

@@ -10,6 +10,8 @@ Reference: Hershey et al., "CNN Architectures for Large-Scale Audio Classificati
 features.py of YAMNet in TensorFlow's models; tf.signal.linear_to_mel_weight_matrix.
 """
 
+from functools import cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -42,13 +44,20 @@ def padded(x: Float[Tensor, "n t"]) -> Float[Tensor, "n u"]:
 
 def log_mel(x: Float[Tensor, "n t"]) -> Float[Tensor, "n f 64"]:
     """Log-mel spectrogram of every whole frame."""
-    return torch.log(spectrogram(x) @ mel_weights().to(x) + OFFSET)
+    return torch.log(spectrogram(x) @ mel_weights_of(x.dtype, x.device) + OFFSET)
 
 
 def spectrogram(x: Float[Tensor, "n t"]) -> Float[Tensor, "n f 257"]:
     """Magnitudes of the DFT of every whole frame."""
     window = torch.hann_window(WINDOW, periodic=True, dtype=x.dtype, device=x.device)
     return torch.fft.rfft(x.unfold(1, WINDOW, HOP) * window, DFT).abs()
+
+
+@cache  # made and moved once, not at every step of a descent
+def mel_weights_of(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "257 64"]:
+    """M of a type, on a device."""
+    with torch.inference_mode(False), torch.no_grad():
+        return mel_weights().to(device, dtype)
 
 
 def mel_weights() -> Float[Tensor, "257 64"]:

@@ -39,8 +39,10 @@ def _rest(norm: nn.BatchNorm2d) -> nn.Module:
 class FrozenExtractor(nn.Module):
     """f(x): images [n, h, w, c] in 0-255, any size, 1 or 3 channels, to features [n, d].
 
-    Differentiable in x; its own parameters want no gradient. mean and std are per channel of `channels`.
-    blocks: the same network before folding, as parts that follow one another; what a defense may train.
+    Differentiable in x; its own parameters want no gradient. Computed where its weights are, answered where x is: on a
+    graphics processor nothing is copied for who asks from there, and who asks from the processor need not know. mean
+    and std are per channel of `channels`. blocks: the same network before folding, as parts that follow one another, on
+    the processor until they are moved; what a defense may train.
     """
 
     modality = IMAGE
@@ -63,11 +65,12 @@ class FrozenExtractor(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def normalised(self, x: Float[Tensor, "n h w c"]) -> Float[Tensor, "n 3 h w"]:
-        """Images as the network wants them: three channels in its order, mean and std taken out."""
+        """Images as the network wants them, where they are: three channels in its order, mean and std taken out."""
+        mean, std = self.mean.to(x.device), self.std.to(x.device)
         x = x.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)
-        return ((x.flip(1) if self.reversed else x) - self.mean) / self.std
+        return ((x.flip(1) if self.reversed else x) - mean) / std
 
     def forward(self, x: Float[Tensor, "n h w c"]) -> Float[Tensor, "n d"]:
         """f(x)."""
-        features: Tensor = self.body(self.normalised(x))
-        return features
+        features: Tensor = self.body(self.normalised(x.to(self.mean.device)))
+        return features.to(x.device)

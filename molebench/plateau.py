@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Generator, Tensor, nn
 
+from molebench.rng import drawing_on
 from molebench.training import Objective, Recipe, one_epoch, optimiser_of
 
 PATIENCE = 10  # epochs
@@ -34,6 +35,7 @@ def train_to_plateau(
 ) -> None:
     """Trains in place for at most the recipe's epochs; `advance` hears of every image, those spared too."""
     optimiser = optimiser_of(recipe, [w for w in network.parameters() if w.requires_grad])
+    rng = drawing_on(data[0].device, rng)
     best, kept, waited, lr = math.inf, copy.deepcopy(network.state_dict()), 0, recipe.lr
     for epoch in range(recipe.epochs):
         network.train()
@@ -56,8 +58,8 @@ def train_to_plateau(
 def mean_loss(network: nn.Module, objective: Objective, x: UInt8[Tensor, "m h w c"], y: Int[Tensor, " m"]) -> float:
     """The objective's mean over images, in evaluation mode."""
     network.eval()
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64, device=x.device)
     with torch.no_grad():
         for images, labels in zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True):
-            total += float(objective(images, labels)) * len(images)
-    return total / len(x)
+            total += objective(images, labels).double() * len(images)
+    return float(total) / len(x)

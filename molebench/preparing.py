@@ -23,7 +23,9 @@ def equipped(resolved: Resolved, workspace: Workspace) -> tuple[Any, Any, Weight
     """The victim, its extractor where it has one, and the weights that either of them begins with."""
     victim = made(resolved.parts["victim"])
     if part := resolved.parts.get("extractor"):
-        return victim, *loaded(part, workspace)
+        extractor, weights = loaded(part, workspace)
+        placed = extractor.to(provenance.device()) if hasattr(extractor, "to") else extractor
+        return victim, placed, weights
     if hasattr(victim, "load"):
         with blamed(f"victim {resolved.parts['victim'].name}"):
             learner, weights = victim.load(workspace)
@@ -66,6 +68,7 @@ def prepared(
             "extractor": identity(resolved.parts["extractor"]),
             "weights": weights.sha256,
             "extraction": registry.code_sha256("molebench.collision"),
+            **provenance.where(),
         }
         if extractor and weights
         else {},
@@ -114,7 +117,7 @@ def scored(part: Part | None, workspace: Workspace) -> dict[str, Any]:
         "weights": weights.sha256 if weights else "",
         "knows_victim": knows,
         **({"extractor": registry.code_sha256(f"molebench.extractors.{extractor}")} if extractor else {}),
-        **({} if provenance.device() == "cpu" else {"device": provenance.device()}),
+        **provenance.where(),
     }
     return {"scorer": score, "scorer_identity": depends, "scorer_weights": weights}
 

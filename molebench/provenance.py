@@ -153,6 +153,11 @@ def device() -> str:
     return given
 
 
+def where() -> dict[str, str]:
+    """What the key of a stage says of where it is computed: nothing of the cpu."""
+    return {} if device() == "cpu" else {"device": device()}
+
+
 def threads() -> int:
     """How many threads a cell computes with: MOLEBENCH_THREADS, else the processors this process may use."""
     given = os.environ.get("MOLEBENCH_THREADS", "")
@@ -172,7 +177,7 @@ def computing_threads() -> Iterator[None]:
 
     count, torch = threads(), sys.modules.get("torch")  # a cell without networks need not import it
     before = torch.get_num_threads() if torch else count
-    with threadpool_limits(count):
+    with threadpool_limits(count), whole_float32(torch):
         if torch:
             torch.set_num_threads(count)
             keep_freed()
@@ -181,6 +186,20 @@ def computing_threads() -> Iterator[None]:
         finally:
             if torch:
                 torch.set_num_threads(before)
+
+
+@contextmanager
+def whole_float32(torch: Any) -> Iterator[None]:
+    """float32 is float32 on a graphics processor too: PyTorch's convolutions there leave out 13 bits unless told."""
+    parts = (torch.backends.cuda.matmul, torch.backends.cudnn) if torch else ()
+    before = [part.allow_tf32 for part in parts]
+    for part in parts:
+        part.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for part, allowed in zip(parts, before, strict=True):
+            part.allow_tf32 = allowed
 
 
 def hook_seconds() -> float:

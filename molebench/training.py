@@ -1,7 +1,8 @@
 """The one training loop: mini-batches from memory, SGD or AdamW with a schedule, crops and flips.
 
 Cross-entropy, a new random order every epoch. All randomness (order, crops, flips) comes from one generator, so that
-two trainings which must be paired are given equal ones. Images stay uint8 in memory; a batch is made when it is used.
+two trainings which must be paired are given equal ones. Images stay uint8 in memory; a batch is made when it is used,
+where the images are: on a graphics processor all is drawn there, by a generator that follows from the one given.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Int, UInt8
 from torch import Generator, Tensor, nn
+
+from molebench.rng import drawing_on
 
 PAD = 4  # of a random crop, pixels on every side
 
@@ -52,6 +55,7 @@ def train(
     objective: the loss of a batch; cross-entropy where not given.
     """
     network.train()
+    rng = drawing_on(x.device, rng)
     optimiser = optimiser_of(recipe, [w for w in network.parameters() if w.requires_grad])
     for epoch in range(recipe.epochs):
 
@@ -77,8 +81,7 @@ def one_epoch(
     advance: Callable[[int], object] = lambda n: None,
 ) -> None:
     """Every image once, in a new random order unless the recipe keeps theirs; lr: the rate by how much is done."""
-    order = torch.randperm(len(x), generator=rng) if recipe.shuffled else torch.arange(len(x))
-    batches = batched(order, recipe.batch)
+    batches = batched(ordered(len(x), recipe, rng, x.device), recipe.batch)
     for i, batch in enumerate(batches):
         for group in optimiser.param_groups:
             group["lr"] = lr(i / len(batches))
@@ -87,6 +90,11 @@ def one_epoch(
         objective(images, y[batch]).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         advance(len(batch))
+
+
+def ordered(n: int, recipe: Recipe, rng: Generator, device: torch.device) -> Int[Tensor, " n"]:
+    """The order of an epoch."""
+    return torch.randperm(n, generator=rng, device=device) if recipe.shuffled else torch.arange(n, device=device)
 
 
 def optimiser_of(recipe: Recipe, weights: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -116,10 +124,10 @@ def batched(order: Int[Tensor, " n"], batch: int) -> list[Tensor]:
 
 def cropped_and_flipped(x: UInt8[Tensor, "n h w c"], rng: Generator) -> UInt8[Tensor, "n h w c"]:
     """Each image shifted by up to `PAD` pixels either way (zeros move in), and mirrored with chance 1/2."""
-    n, h, w, _ = x.shape
+    (n, h, w, _), there = x.shape, x.device
     padded = F.pad(x, (0, 0, PAD, PAD, PAD, PAD))
-    down, right = torch.randint(2 * PAD + 1, (2, n, 1), generator=rng)
-    mirrored = torch.rand(n, 1, generator=rng) < 0.5
-    rows, columns = down + torch.arange(h), right + torch.arange(w)
+    down, right = torch.randint(2 * PAD + 1, (2, n, 1), generator=rng, device=there)
+    mirrored = torch.rand(n, 1, generator=rng, device=there) < 0.5
+    rows, columns = down + torch.arange(h, device=there), right + torch.arange(w, device=there)
     columns = torch.where(mirrored, columns.flip(1), columns)
-    return padded[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return padded[torch.arange(n, device=there)[:, None, None], rows[:, :, None], columns[:, None, :]]

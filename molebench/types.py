@@ -148,7 +148,8 @@ class AttackView:
     """All that an attack may see while it crafts: what is not in it cannot leak.
 
     base: the samples it may use or change, with true labels. extractor: f(x), torch [n, ...] in input
-    units to [n, d], differentiable; None where the threat model does not know it. budget: most poisons.
+    units to [n, d], differentiable, asked and answered on any device; None where the threat model does not know it.
+    budget: most poisons.
     """
 
     base: Samples

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from molebench.training import Recipe, batched, cropped_and_flipped, optimiser_of, rate
+from molebench.rng import drawing_on
+from molebench.training import Recipe, batched, cropped_and_flipped, optimiser_of, ordered, rate
 
 Stacked = dict[str, Tensor]
 
@@ -55,11 +56,11 @@ def train_together(
     rngs: Sequence[Generator],
 ) -> Variants:
     """As many copies as there are sets of images, each trained on its own, in the order of its own generator."""
-    found = Variants.of(network, len(rngs))
+    found, rngs = Variants.of(network, len(rngs)), [drawing_on(x.device, rng) for rng in rngs]
     optimiser = optimiser_of(recipe, found.weights.values())
     slope = gradient(network.train())
     for epoch in range(recipe.epochs):
-        orders = [batched(torch.randperm(x.shape[1], generator=rng), recipe.batch) for rng in rngs]
+        orders = [batched(ordered(x.shape[1], recipe, rng, x.device), recipe.batch) for rng in rngs]
         for i, batches in enumerate(zip(*orders, strict=True)):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.lr * rate(recipe, epoch, i / len(orders[0]))

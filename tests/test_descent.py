@@ -1,5 +1,7 @@
 """The descent: the same way as a plain loop's, whoever else is in the batch, and memory that follows the batch."""
 
+from itertools import cycle
+
 import numpy as np
 import pytest
 import torch
@@ -115,3 +117,17 @@ def test_samples_are_asked_for_when_they_begin_and_handed_over_when_they_leave()
         inside.append(inside[-1] - len(left.who))
     assert max(inside) == 6
     assert inside[-1] == 0
+
+
+@pytest.mark.parametrize("steps", [7, 100])
+def test_how_often_it_is_asked_who_is_done_changes_nothing(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    x = greys(20)
+    x[3] = torch.nan  # is never finite
+    given = (Counting(), x, x, torch.zeros(1), 0.0, steps, 3.0, 0.5, IMAGE)
+    always = descend(*given, size=6)
+    monkeypatch.setattr("molebench.descent.looking", lambda device: cycle([True, False, False, False, False]))
+    seldom = descend(*given, size=6)
+    assert always[1]["diverged"].tolist() == [i == 3 for i in range(20)]
+    assert len(set(always[1]["steps"].tolist())) > (4 if steps == 100 else 1)
+    assert torch.equal(always[0].nan_to_num(), seldom[0].nan_to_num())
+    assert all((always[1][name] == seldom[1][name]).all() for name in always[1])

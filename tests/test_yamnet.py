@@ -103,7 +103,7 @@ def test_scores_are_the_interpreter_s_where_it_computes_in_floats_from_the_same_
 ) -> None:
     rounded = next(yamnet_files.operators(tflite.read_bytes()))[1]  # its triangles are int8 too
     assert np.abs(rounded.T - log_mel.mel_weights().numpy()).max() < 0.004
-    monkeypatch.setattr(log_mel, "mel_weights", lambda: torch.from_numpy(rounded.T.copy()))
+    monkeypatch.setattr(log_mel, "mel_weights_of", lambda dtype, device: torch.from_numpy(rounded.T.copy()).to(dtype))
     theirs = interpreted(tflite_surgery.in_floats(tflite.read_bytes()), recordings)
     assert np.abs(scores(extractor, recordings) - theirs).max() < 1e-4
 

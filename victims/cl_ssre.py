@@ -41,6 +41,7 @@ from molebench.errors import MolebenchError
 from molebench.incremental import Incremental, frozen
 from molebench.recall import recalled
 from molebench.rehearsal import own_images
+from molebench.rng import drawing_on
 from molebench.types import Array
 
 BIBTEX = """
@@ -167,13 +168,13 @@ class SSRE:
         learner = cast(Adaptable, network)
         teacher = recalled(cast(Adaptable, lesson.teacher).features, self.training, lesson)
         prototypes = torch.from_numpy(np.array(lesson.before.facts["prototypes"])).to(lesson.x.device)
-        draws = Generator().manual_seed(lesson.init.initial_seed())
+        draws = drawing_on(lesson.x.device, Generator().manual_seed(lesson.init.initial_seed()))
 
         def loss(x: Tensor, y: Tensor) -> Tensor:
             f = learner.features(x)
             with torch.no_grad():
                 before = teacher(x)
-            c = torch.randint(lesson.old, (len(x),), generator=draws).to(x.device)
+            c = torch.randint(lesson.old, (len(x),), generator=draws, device=x.device)
             s = similarity(f, prototypes)
             own = F.cross_entropy(learner.logits(f) / self.temperature, y, reduction="none")
             old = F.cross_entropy(learner.logits(prototypes[c]) / self.temperature, c)

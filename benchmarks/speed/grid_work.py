@@ -32,8 +32,8 @@ class Work:
 
 
 @cache
-def work() -> Work:
-    """The same for every loop that is timed."""
+def work(device: str = "cpu") -> Work:
+    """The same for every loop that is timed on a device."""
     data = registry.find("datasets", "fashion_mnist_mini")
     dataset = data.build(data.resolve({}, "small")).load(Workspace.from_environment())
     learner = registry.find("victims", "offline_resnet18")
@@ -42,13 +42,12 @@ def work() -> Work:
     shape = Shape(height, width, channels, len(dataset.classes))
     stages = Stages(Workspace.from_environment().cache / "bench")
     built = learner.build(learner.resolve({}, "small"))
-    victim = trained(
-        built, pool, test, shape, SEED, {"code": registry.code_sha256("molebench.scenarios.trained")}, stages, silent
-    )
+    identity = {"code": registry.code_sha256("molebench.scenarios.trained")}
+    victim = trained(built, pool, test, shape, SEED, identity, stages, silent, device)
     rng = np.random.default_rng(SEED)
     index = np.concatenate([rng.choice(np.flatnonzero(pool.y == c), EACH, replace=False) for c in range(shape.classes)])
     many = test[np.arange(TEST) % len(test)]
-    return Work(victim, pool[index], tensors(many)[0], many.y)
+    return Work(victim, pool[index], tensors(many, device)[0], many.y)
 
 
 def plain_network() -> nn.Module:

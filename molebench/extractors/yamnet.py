@@ -8,8 +8,10 @@ Reference: Howard et al., "MobileNets: Efficient Convolutional Neural Networks f
 arXiv:1704.04861; Plakal, Ellis, "YAMNet", TensorFlow models; Gemmeke et al., "Audio Set", ICASSP 2017.
 """
 
+import copy
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -81,8 +83,9 @@ RECIPE = Recipe("yamnet", FILES, SOURCES, yamnet_files.read, HINT, published="au
 class FrozenYAMNet(nn.Module):
     """f(x): waveforms [n, t] in [-1, 1] at 16 kHz, of any length, to features [n, 1024].
 
-    Differentiable in x; its own parameters want no gradient. blocks: the parts of the body, which follow one another
-    and keep patches apart until the last pools over them; what a defense may train.
+    Differentiable in x; its own parameters want no gradient. Computed where its weights are, answered where x is.
+    blocks: the parts of the body again, which follow one another and keep patches apart until the last pools over them,
+    on the processor until they are moved; what a defense may train.
     """
 
     modality = AUDIO
@@ -92,9 +95,9 @@ class FrozenYAMNet(nn.Module):
         super().__init__()
         network = network.to(memory_format=torch.channels_last).requires_grad_(False).eval()
         stages = (OverPatches(nn.Sequential(*(network[n - 1] for n in stage))) for stage in STAGES)
-        self.blocks = (*stages, Pooling())
-        self.body = nn.Sequential(*self.blocks)
-        self.logits = network[-1]
+        self.body = nn.Sequential(*stages, Pooling())
+        self.blocks = tuple(copy.deepcopy(self.body))
+        self.logits = cast(nn.Linear, network[-1])
 
     def normalised(self, x: Float[Tensor, "n t"]) -> Float[Tensor, "n p 1 96 64"]:
         """Waveforms as the network wants them: log-mel patches."""
@@ -102,8 +105,8 @@ class FrozenYAMNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "n t"]) -> Float[Tensor, "n d"]:
         """f(x)."""
-        features: Tensor = self.body(self.normalised(x))
-        return features
+        features: Tensor = self.body(self.normalised(x.to(self.logits.weight.device)))
+        return features.to(x.device)
 
     def scores(self, x: Float[Tensor, "n t"]) -> Float[Tensor, "n 521"]:
         """P(class | patch), each class on its own, mean over patches."""

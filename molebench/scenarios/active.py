@@ -26,7 +26,8 @@ from molebench.errors import CellFailed, MolebenchError, blamed
 from molebench.filtering import columns
 from molebench.heads import HeadSpec
 from molebench.hooks import Pipeline, sees
-from molebench.provenance import metered
+from molebench.provenance import device as computing_device
+from molebench.provenance import metered, where
 from molebench.rng import stream
 from molebench.scenarios.active_figures import figures
 from molebench.scenarios.illustration import illustration
@@ -126,7 +127,8 @@ def play(trial: Trial) -> Outcome:
     train, splits = trial.dataset.splits["train"], split(trial.dataset, trial.victim, trial.seed)
     parts = {name: train[getattr(splits, name)] for name in ("pool", "test1", "test2")}
     z = {name: features(trial, part.x, f"features of {name}") for name, part in parts.items()}
-    pool, test = parts["pool"], items(parts["test2"], z["test2"])
+    device = computing_device()
+    pool, test = parts["pool"], items(parts["test2"], z["test2"], device=device)
     view = AttackView(
         parts["test1"], trial.dataset.classes, trial.dataset.modality, len(parts["test1"]), progress=trial.progress
     )
@@ -139,7 +141,7 @@ def play(trial: Trial) -> Outcome:
         mixed = joined(pool, extra)
         z_extra = features(trial, extra.x, "features of poison") if len(extra) else z["pool"][:0]
         z[name], z_mixed = z_extra, np.concatenate([z["pool"], z_extra])
-        here = items(mixed, z_mixed, len(extra))
+        here = items(mixed, z_mixed, len(extra), device)
         arms[f"{name}_undefended"] = played(trial, here, test, Pipeline(), (), name)
         if trial.defenses.acts and name != "control":
             arms[f"{name}_defended"] = defended(trial, here, test, f"{name}, defended")
@@ -228,6 +230,7 @@ def played(
         "extractor": trial.extractor_identity if extractor else {},
         "code": trial.code,
         "versions": dict(trial.versions),
+        **where(),
     }
     model_seed = trial.seed if victim.seed is None else victim.seed
 

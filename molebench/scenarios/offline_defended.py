@@ -23,7 +23,7 @@ from molebench.provenance import metered
 from molebench.rng import stream
 from molebench.scenarios.blended import blended
 from molebench.scenarios.screening import refilled
-from molebench.scenarios.trained import BATCH, Trained, probabilities, ready, updated
+from molebench.scenarios.trained import BATCH, Trained, device_of, probabilities, ready, updated
 from molebench.splits import some_of_each
 from molebench.stages import Arrays
 from molebench.trial import Trial, UpdateArm
@@ -237,10 +237,10 @@ def penultimate(network: nn.Module, x: Array) -> Float[Array, "n d"]:
     found = []
     try:
         with torch.inference_mode():
-            for batch in torch.split(torch.from_numpy(np.array(x)), BATCH):
+            for batch in torch.split(torch.from_numpy(np.array(x)).to(device_of(network)), BATCH):
                 network(batch)
                 found.append(seen[0].flatten(1).float())
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.cat(found).numpy()
+    return torch.cat(found).cpu().numpy()

@@ -32,19 +32,20 @@ class Items:
     z: Float[Array, "n d"]
     y: Int[Array, " n"]
     poison: Bool[Array, " n"]
+    device: str = "cpu"  # where heads are trained and asked
 
     def __len__(self) -> int:
         return len(self.y)
 
     @cached_property
     def features(self) -> Float[Tensor, "n d"]:
-        """z as a tensor, made once; the same memory, where that may be written to."""
-        return torch.from_numpy(np.require(self.z, requirements="W"))
+        """z as a tensor, made and moved once; the same memory, where that may be written to."""
+        return torch.from_numpy(np.require(self.z, requirements="W")).to(self.device)
 
 
-def items(samples: Samples, z: Float[Array, "n d"], poisons: int = 0) -> Items:
+def items(samples: Samples, z: Float[Array, "n d"], poisons: int = 0, device: str = "cpu") -> Items:
     """Samples and their features; the last `poisons` of them are injected."""
-    return Items(samples.x, z, samples.y, np.arange(len(samples)) >= len(samples) - poisons)
+    return Items(samples.x, z, samples.y, np.arange(len(samples)) >= len(samples) - poisons, device)
 
 
 @dataclass(frozen=True)
@@ -110,19 +111,19 @@ class Plain:
     def on_pool(self, which: Array) -> Array:
         """P of pool items; the whole pool is scored where that is cheaper than gathering most of it."""
         if len(which) < len(self.pool) // 4:
-            few: Array = self.head.probabilities(self.pool.features[torch.from_numpy(which)]).numpy()
+            few: Array = self.head.probabilities(self.pool.features[which]).cpu().numpy()
             return few
-        p: Array = self.head.probabilities(self.pool.features).numpy()
+        p: Array = self.head.probabilities(self.pool.features).cpu().numpy()
         return p[which]
 
     def on_test(self) -> Array:
         """P of the test items."""
-        p: Array = self.head.probabilities(self.test.features).numpy()
+        p: Array = self.head.probabilities(self.test.features).cpu().numpy()
         return p
 
     def doubts(self) -> Array:
         """The entropy of each pool item, without its P."""
-        h: Array = self.head.doubts(self.pool.features).numpy()
+        h: Array = self.head.doubts(self.pool.features).cpu().numpy()
         return h
 
 
@@ -326,11 +327,10 @@ class Loop:
 
     def plain(self, used: Array) -> Plain:
         """The victim's head, cold start: its streams depend on neither attack nor defense."""
-        init = torch_stream(self.model_seed, "victim init", self.turn)
-        batches = torch_stream(self.model_seed, "batch order", self.turn)
-        y = torch.from_numpy(self.pool.y[used])
-        fit = fitter(self.spec, self.budget.trainings, self.pool.features.device)
-        head = fit(self.spec, self.pool.features[used], y, self.k, init, batches)
+        streams = (torch_stream(self.model_seed, name, self.turn) for name in ("victim init", "batch order"))
+        y = torch.from_numpy(self.pool.y[used]).to(self.pool.device)
+        fit = fitter(self.spec, self.budget.trainings, y.device)
+        head = fit(self.spec, self.pool.features[used], y, self.k, *streams)
         return Plain(head, self.pool, self.test)
 
     def predict(self, model: Model) -> Int[Array, " m"]:

@@ -84,9 +84,9 @@ def scored(clip: Clip, prompt: str, batch: int, view: ScoringView) -> Float[Arra
         for start in range(0, len(x), batch):
             images = torch.stack([clip.prepared(image) for image in pictures(x[start : start + batch])])
             features = normalised(clip.network.encode_image(images.to(classes.device)))
-            found.append((SCALE * features @ classes.T).softmax(dim=1).cpu())
+            found.append((SCALE * features @ classes.T).softmax(dim=1))
             advance(len(images))
-    return torch.cat(found).numpy()
+    return torch.cat(found).cpu().numpy()
 
 
 def tokens(clip: Clip, prompt: str, view: ScoringView, batch: int) -> Sequence[Tensor]:

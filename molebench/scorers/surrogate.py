@@ -97,9 +97,9 @@ def features(
     with torch.inference_mode():
         for start in range(0, len(x), BATCH):
             images = torch.from_numpy(np.array(x[start : start + BATCH])).to(device())
-            found.append(extractor(resized(images, px)).cpu())
+            found.append(extractor(resized(images, px)))
             advance(len(images))
-    return torch.cat(found).numpy()
+    return torch.cat(found).cpu().numpy()
 
 
 def resized(x: UInt8[Tensor, "n h w c"], px: int) -> Float[Tensor, "n p p c"]:
