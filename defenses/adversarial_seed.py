@@ -107,7 +107,7 @@ def hardened(
         return wrong + how.weight * movement(z, still) / scale
 
     trained.eval()  # batch norm keeps the published statistics
-    chosen = batches(len(y), how.batch, how.steps, 1, order)
+    chosen = batches(len(y), how.batch, how.steps, 1, order, y.device)
     return tuned(trained, layers, chosen, how.steps, loss, how.lr, how.head_lr)
 
 

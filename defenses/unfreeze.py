@@ -87,4 +87,5 @@ def unfrozen(
     steps = max(how.steps, how.epochs * math.ceil(len(y) / how.batch))
     least = 2 if how.batch_norm == "batch" else 1  # one image has no statistics
     trained.train(how.batch_norm == "batch")
-    return tuned(trained, layers, batches(len(y), how.batch, steps, least, order), steps, loss, how.lr, how.head_lr)
+    chosen = batches(len(y), how.batch, steps, least, order, y.device)
+    return tuned(trained, layers, chosen, steps, loss, how.lr, how.head_lr)

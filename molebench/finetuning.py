@@ -80,11 +80,16 @@ class Below:
         return torch.cat(parts)
 
 
-def batches(n: int, size: int, steps: int, least: int, order: Generator) -> Iterator[Int[Tensor, " b"]]:
-    """`steps` mini-batches: pass after pass over a new order each; a rest of fewer than `least` is left out."""
+def batches(
+    n: int, size: int, steps: int, least: int, order: Generator, device: torch.device | None = None
+) -> Iterator[Int[Tensor, " b"]]:
+    """`steps` mini-batches: pass after pass over a new order each; a rest of fewer than `least` is left out.
+
+    device: where the items are, and `order` draws.
+    """
     left = steps
     while left:
-        for chosen in torch.split(torch.randperm(n, generator=order, device=order.device), size):
+        for chosen in torch.split(torch.randperm(n, generator=order, device=device), size):
             if left and len(chosen) >= min(least, n, size):
                 yield chosen
                 left -= 1

@@ -7,14 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from molebench import registry
 from molebench.classifiers import Classifier, Shape, initialised, resnet18
 from molebench.continual_learners import Knowledge
+from molebench.defenses.adversarial_seed import AdversarialSeed, hardened
+from molebench.defenses.unfreeze import Unfreeze, unfrozen
+from molebench.finetuning import prepared
+from molebench.heads import HeadSpec, initial
 from molebench.recall import Recalling, recalled
 from molebench.rng import drawing_on, torch_stream
 from molebench.training import Recipe, train
 from molebench.variants import train_together
+from molebench.workspace import Workspace
 from tests.card import CARD, nothing_else
 from tests.small_lessons import QUICK, batch, lesson
 
@@ -66,6 +72,30 @@ def test_a_batch_of_a_later_task_is_learnt_on_a_card_alone(name: str, monkeypatc
     with nothing_else():
         loss(x, y).backward()
     assert any(w.grad is not None for w in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "yamnet"])
+def test_a_defense_tunes_an_extractor_on_a_card_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda groups, **named: adam(groups))  # the stand-in has no fused one
+    plugin = registry.find("extractors", name)
+    loaded = plugin.build(plugin.resolve({"weights": "random"}, "small")).load(Workspace.from_environment())[0]
+    shape, k, steps = ((32, 32, 3) if name == "efficientnet_lite0" else (16_000,)), 3, 2
+    f, x, y = loaded.to(CARD), torch.ones(6, *shape, device=CARD), torch.zeros(6, dtype=torch.int64, device=CARD)
+    trained = nn.Sequential(*(block.to(CARD) for block in f.blocks))
+    layers = tuple(p.to(CARD) for p in initial(HeadSpec(), f(x).shape[1], k, torch_stream(0, "init")))
+
+    def features(values: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = trained(prepared(f, values))
+        return found
+
+    with nothing_else():
+        unfrozen(Unfreeze(steps=steps, batch=4, epochs=1), trained, layers, prepared(f, x), y, torch_stream(0, "order"))
+        if x.dim() == 4:  # the other one is for images
+            hardened(
+                AdversarialSeed(steps=steps, batch=4), features, 1.0, trained, layers, x, y, torch_stream(0, "order")
+            )
+    assert all(w.device == CARD for w in trained.parameters())
 
 
 def test_on_a_card_a_teacher_is_asked_again_for_what_it_said_lies_elsewhere() -> None:
