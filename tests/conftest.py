@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from molebench import registry
 from molebench.nets import FrozenExtractor
@@ -91,6 +92,15 @@ def cifar10_jpeg_zip(fetched: Workspace) -> Path:
 def rng() -> np.random.Generator:
     """A generator of this test's own."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """How many threads PyTorch may use."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 def molebench(

@@ -1,20 +1,11 @@
 """A second pair of hands: what is done beside a loop, and what is shared by threads."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 import torch
 
 from molebench.aside import aside, shared
-
-
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 def test_work_is_done_in_the_order_in_which_it_was_begun_by_somebody_else_where_there_is_one(threads: int) -> None:

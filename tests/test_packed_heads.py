@@ -1,6 +1,5 @@
 """Compiled heads: the same as PyTorch's from the same streams, and arithmetic that can be checked by eye."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,6 @@ from molebench.scenarios.query_loop import Budget, Loop, items
 from molebench.types import Samples
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 def problem(n: int, d: int, k: int) -> tuple[Tensor, Tensor]:
