@@ -25,6 +25,7 @@ from molebench.training import Recipe
 from molebench.types import Array
 
 Objective = Callable[[UInt8[Tensor, "n h w c"], Int[Tensor, " n"]], Float[Tensor, ""]]
+OFTEN = 10_000  # images: compiling takes as long as is gained on them, five seconds
 BATCH = 500  # of a forward pass; no figure depends on it
 # sizes and schedules alone: minutes a run on two cores, and seconds
 SMALL: dict[str, Any] = {"pool": 5000, "exam": 4000, "epochs": 4, "batch": 32, "lr": 0.05, "schedule": "linear"}
@@ -161,12 +162,21 @@ def plain_network(training: Curriculum, lesson: Lesson, freeze_old_heads: bool =
         body = initialised(
             lambda: backbones.backbone(training.backbone, lesson.shape, training.arithmetic), lesson.init
         )
+        if tiled(training, lesson.x):
+            from molebench.winograd import with_tiles  # which brings the compiler
+
+            with_tiles(body)
         first = Incremental(body, *statistics(lesson.x[lesson.index].cpu().numpy()))  # type: ignore[arg-type]
         return grown(first.to(lesson.x.device), lesson.new, lesson.init)
     found = grown(cast(Incremental, lesson.before.network), lesson.new, lesson.init)
     if freeze_old_heads:
         found.heads[:-1].requires_grad_(False)
     return found
+
+
+def tiled(training: Curriculum, x: UInt8[Tensor, "p h w c"]) -> bool:
+    """Whether so many images of a pool are trained on that compiling convolutions pays: a cell's parameters decide."""
+    return training.arithmetic == "float32" and x.device.type == "cpu" and training.epochs * len(x) >= OFTEN
 
 
 def features_of(network: Any, x: UInt8[Tensor, "p h w c"], index: Int[Array, " n"]) -> Float[Tensor, "n d"]:
