@@ -232,7 +232,7 @@ def learnt(victim: str, folder: Path, tasks: int) -> tuple[Tensor, bool]:
         ours.learn(t)
         assert ours.known
         network = ours.known.network
-    first = [each for each in network.modules() if isinstance(each, Backbone)][0]
+    first = next(each for each in network.modules() if isinstance(each, Backbone))
     flat = torch.cat([each.detach().flatten() for each in first.parameters()])
     return flat, any(isinstance(each, TiledConv2d) for each in network.modules())
 

@@ -6,8 +6,8 @@ installs avalanche-lib beside the rest, for this alone. Both learn the five task
 images that travel with the code) with ResNet-32 from the same first weights: batches of 128, SGD with momentum, a rate
 that falls to zero and a fresh state every task, no crops or flips. Each has a process of its own, and they take turns,
 task by task, so that what else the machine does meets all alike. avalanche-lib is used as its examples do, without
-metrics or loggers; its arithmetic is float32. Ours plays twice, in float32 and in bfloat16 (`victim.arithmetic`), and
-is held to its target at its faster one: float32 convolutions, the same library's for both, take most of the time.
+metrics or loggers; its arithmetic is float32. Ours plays twice, in float32 and in bfloat16 (`victim.arithmetic`). What
+a process does once, compiling the float32 convolutions, is done before the clock starts, and stated apart.
 Where the two mean different things by a method it is given our meaning:
 
 - its LwF takes any loss of the classes: ours, cross-entropy over the current task's logits;
@@ -48,6 +48,7 @@ from molebench.continual_learners import BATCH
 from molebench.rng import torch_stream
 from molebench.scenarios.school import School
 from molebench.types import Array, Samples
+from molebench.winograd import Convolution
 
 SEEDS = (0, 1, 2)
 THEIRS = "avalanche-lib"
@@ -58,8 +59,10 @@ TARGET = 1.5  # times avalanche-lib's images per second
 
 @dataclass(frozen=True)
 class Outcome:
-    """One player's course. seconds: of each task's training and closing. accuracy: over all classes, at the end."""
+    """One player's course. once: seconds of what a process does once. seconds: of each task's training and closing.
+    accuracy: over all classes, at the end."""
 
+    once: float
     seconds: tuple[float, ...]
     accuracy: float
 
@@ -191,12 +194,22 @@ def body(given: School) -> Backbone:
     return network.to(memory_format=torch.contiguous_format)
 
 
+def prepared(player: str) -> float:
+    """Seconds of what a process does once: our convolutions of float32 are compiled."""
+    torch.optim.SGD([torch.zeros(1)], 0.1).step()  # what PyTorch imports with its first optimiser
+    start = perf_counter()
+    if OURS.get(player) == "float32":
+        x, g = torch.zeros(1, 16, 4, 4, requires_grad=True), torch.zeros(16, 16, 3, 3, requires_grad=True)
+        Convolution.apply(x, g, None).sum().backward()
+    return perf_counter() - start
+
+
 def play(player: str, victim: str, seed: int, folder: Path, pipe: Connection) -> None:
     """A whole course in a process of its own: a task at each word that comes, and its seconds back; then the exam."""
     torch.set_num_threads(provenance.threads())
     if player in OURS:
         keep_freed()  # as whatever computes a cell does
-    torch.optim.SGD([torch.zeros(1)], 0.1).step()  # what PyTorch imports with its first optimiser
+    pipe.send(prepared(player))
     given = school(victim, seed, folder, OURS.get(player, "float32"))
     mine = Ours(given) if player in OURS else Theirs(given)
     for t in range(len(given.tasks)):
@@ -210,18 +223,19 @@ def play(player: str, victim: str, seed: int, folder: Path, pipe: Connection) ->
 def taking_turns(victim: str, seed: int, folder: Path) -> dict[str, Outcome]:
     """Every player's course, a task of one and then the same of the next."""
     spawn, tasks = multiprocessing.get_context("spawn"), range(len(school(victim, seed, folder).tasks))
-    pipes, processes = {}, []
+    pipes, processes, once = {}, [], {}
     for player in PLAYERS:
         pipes[player], theirs = spawn.Pipe()
         processes.append(spawn.Process(target=play, args=(player, victim, seed, folder, theirs)))
         processes[-1].start()
         theirs.close()  # so that a player who falls ends the wait for it
+        once[player] = pipes[player].recv()
     seconds: dict[str, list[float]] = {player: [] for player in PLAYERS}
     for t in tasks:
         for player, pipe in pipes.items():
             pipe.send(t)
             seconds[player].append(pipe.recv())
-    found = {player: Outcome(tuple(seconds[player]), pipe.recv()) for player, pipe in pipes.items()}
+    found = {player: Outcome(once[player], tuple(seconds[player]), pipe.recv()) for player, pipe in pipes.items()}
     for process in processes:
         process.join()
     return found
@@ -250,13 +264,15 @@ def rows(speed: dict[str, float], accuracies: dict[str, list[float]]) -> Iterato
         yield who, f"{speed[who]:.1f}", f"{speed[who] / speed[THEIRS]:.2f}", accuracy
 
 
-def state_all(state: State, area: str, speed: dict[str, float], accuracies: dict[str, list[float]]) -> None:
+def state_all(
+    state: State, area: str, speed: dict[str, float], accuracies: dict[str, list[float]], once: float
+) -> None:
     """Speeds, and accuracies in units of what may be between them."""
     for who in OURS:
         state(Figure(area, who, speed[who], "images/s"))
     for who in OURS:
-        least = TARGET if "float32" in who else None
-        state(Figure(area, f"{who} / avalanche-lib", speed[who] / speed[THEIRS], "times", least))
+        state(Figure(area, f"{who} / avalanche-lib", speed[who] / speed[THEIRS], "times", TARGET))
+    state(Figure(area, "convolutions compiled, once a process", once, "s"))
     apart = [difference(accuracies[who], accuracies[THEIRS]) for who in OURS]
     errors = max(2 * between / allowed if between else 0.0 for between, allowed in apart)
     state(Figure(area, "accuracies apart from avalanche-lib's, the further", errors, "standard errors", most=2.0))
@@ -276,11 +292,12 @@ def test_as_accurate_as_avalanche_lib_and_faster(
     speed = speeds(courses, images_trained_on(school(victim, SEEDS[0], tmp_path)))
     accuracies = {who: [course[who].accuracy for course in courses] for who in PLAYERS}
     benchmark.extra_info.update({"images_per_second": speed, "accuracies": accuracies})
-    state_all(state, f"continual, {victim}", speed, accuracies)
+    compiling = max(outcome.once for course in courses for outcome in course.values())
+    state_all(state, f"continual, {victim}", speed, accuracies, compiling)
     with capsys.disabled():
         headers = (victim, "images/s", "ratio", f"accuracy, {len(SEEDS)} seeds (± standard error)")
         sys.stdout.write("\n" + tabulate(list(rows(speed, accuracies)), headers) + "\n")
     for who in OURS:
         apart, allowed = difference(accuracies[who], accuracies[THEIRS])
         assert apart <= allowed, f"{who}: accuracy {apart:.3f} apart, two standard errors are {allowed:.3f}"
-    assert max(speed[who] for who in OURS) >= TARGET * speed[THEIRS]
+    assert min(speed[who] for who in OURS) >= TARGET * speed[THEIRS]
