@@ -27,9 +27,11 @@ class TiledConv2d(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         """As nn.Conv2d."""
-        if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
-            return super().forward(x)
-        found: Tensor = Convolution.apply(x, self.weight, self.bias)
+        g = self.weight
+        plain = x.device.type == g.device.type == "cpu" and x.dtype == g.dtype == torch.float32
+        if not plain or torch.is_autocast_enabled("cpu") or x.dim() != 4 or x.shape[1] != g.shape[1]:
+            return super().forward(x)  # which says what is wrong where something is
+        found: Tensor = Convolution.apply(x, g, self.bias)
         return found
 
 
@@ -86,7 +88,7 @@ def convolved(
 
 def by_weights(x: Float[Tensor, "n c h w"], dy: Float[Tensor, "n k h w"]) -> Float[Tensor, "k c 3 3"]:
     """The gradient by g from that by y."""
-    (n, c, h, w), k, parts = x.shape, dy.shape[1], -(-len(x) // SHARE)
+    (n, c, h, w), k, parts = x.shape, dy.shape[1], max(1, -(-len(x) // SHARE))
     x, dy, du, dg = last(x), last(dy), torch.zeros(parts * TAPS * c * k), torch.empty((c, 3, 3, k))
     together(shares.gradients, (x.data_ptr(), dy.data_ptr(), du.data_ptr(), SHARE, n, h, w, c, k), parts)
     together(shares.by_weights, (du.data_ptr(), parts, dg.data_ptr(), c, k), c * k // ENOUGH)
