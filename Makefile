@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(BIN)/python -m molebench run --attack feature_collision --victim al_resnet50
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 MOLEBENCH_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 MOLEBENCH_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/installed-dev
 	$(BIN)/python -m pytest -m slow

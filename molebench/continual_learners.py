@@ -162,7 +162,7 @@ def plain_network(training: Curriculum, lesson: Lesson, freeze_old_heads: bool =
         body = initialised(
             lambda: backbones.backbone(training.backbone, lesson.shape, training.arithmetic), lesson.init
         )
-        if tiled(training, lesson.x):
+        if tiled(training, lesson):
             from molebench.winograd import with_tiles  # which brings the compiler
 
             with_tiles(body)
@@ -174,9 +174,11 @@ def plain_network(training: Curriculum, lesson: Lesson, freeze_old_heads: bool =
     return found
 
 
-def tiled(training: Curriculum, x: UInt8[Tensor, "p h w c"]) -> bool:
-    """Whether so many images of a pool are trained on that compiling convolutions pays: a cell's parameters decide."""
-    return training.arithmetic == "float32" and x.device.type == "cpu" and training.epochs * len(x) >= OFTEN
+def tiled(training: Curriculum, first: Lesson) -> bool:
+    """Whether so many images are trained on, if there are as many of each class as in the first task, that compiling
+    convolutions pays. What decides is what names a checkpoint: parameters, and the images of its tasks."""
+    images = training.epochs * len(first.index) * first.shape.classes // first.new
+    return training.arithmetic == "float32" and first.x.device.type == "cpu" and images >= OFTEN
 
 
 def features_of(network: Any, x: UInt8[Tensor, "p h w c"], index: Int[Array, " n"]) -> Float[Tensor, "n d"]:

@@ -8,29 +8,14 @@ interpreter, so that two threads do two things at once.
 Reference: Kingma and Ba, "Adam", arXiv:1412.6980; molebench/head_training.py holds the maths and is the slow twin.
 """
 
-import inspect
-from collections.abc import Callable
-from typing import TypeVar, cast
-
-import numba
 import numpy as np
 
+from molebench.compiling import compiled
 from molebench.head_training import DECAYS, paced
 from molebench.types import Array
 
-Kernel = TypeVar("Kernel", bound=Callable[..., object])
-
 PART = 512  # inputs: eight rows of so many, and the weights of two classes, are 20 KiB
 EIGHT = 8
-ORDERLESS = {"reassoc", "contract", "nsz", "arcp"}  # sums may be regrouped; what is not finite stays so
-
-
-def compiled(function: Kernel) -> Kernel:
-    """Machine code of a function of numbers and arrays, made when it is first called."""
-    made = numba.njit(fastmath=ORDERLESS, nogil=True, error_model="numpy")
-    return cast(Kernel, made(inspect.unwrap(function)))
-
-
 pace = compiled(paced)
 
 # Indices are unsigned: a signed one might count from the end, which keeps a loop from being made into vectors.

@@ -20,7 +20,7 @@ from molebench.errors import MolebenchError
 from molebench.limits import HOOK_SECONDS
 
 MOST_SECONDS = 1e6  # an alarm cannot be set much later
-COMPUTE = ("torch", "numpy", "numba", "timm")  # libraries whose version a cached stage depends on
+COMPUTE = ("torch", "numpy", "numba", "llvmlite", "timm")  # libraries whose version a cached stage depends on
 SHOWN = (*COMPUTE, "scipy", "scikit-learn", "scikit-image", "pillow", "safetensors", "pydantic")
 
 

@@ -10,6 +10,7 @@ Reference: https://gcc.gnu.org/onlinedocs/libgomp/Implementing-PARALLEL-construc
 import ctypes
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from functools import cache
 from inspect import unwrap
 from typing import Any
@@ -21,6 +22,7 @@ from numba import carray, cfunc, types  # type: ignore[attr-defined]
 from molebench.aside import workers
 
 Entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+LENGTH = 10  # of a row
 
 
 @cache
@@ -28,7 +30,7 @@ def entry(work: Callable[[Any], None]) -> tuple[Any, Any]:
     """Machine code of a compiled function of a row of numbers, for threads that know no interpreter; what holds it."""
 
     def begun(row: Any) -> None:
-        work(carray(row, 1))
+        work(carray(row, LENGTH))
 
     made: Any = cfunc(types.void(types.CPointer(types.int64)))(unwrap(begun))  # type: ignore[no-untyped-call]
     return Entry(made.address), made
@@ -43,14 +45,23 @@ def runtime() -> Any:
     return found
 
 
-def together(work: Callable[[Any], None], numbers: Sequence[int], shares: int) -> None:
+def together(work: Callable[[Any], None], numbers: Sequence[int], worth: int) -> None:
     """A compiled function of a row [ticket, *numbers], int64, called by as many threads as PyTorch may use: each draws
-    one share after the other of so many (`lanes.ticket`) until none is left. A single share needs no team."""
-    row = np.array([0, *numbers], np.int64)
+    one share after the other (`lanes.ticket`) until none is left. By the caller alone where it is `worth` fewer than
+    two; MemoryError where nobody had the memory to draw one."""
+    row = np.zeros(LENGTH, np.int64)
+    row[1 : 1 + len(numbers)] = numbers
     threads, (code, _), lend = torch.get_num_threads(), entry(work), runtime()
-    if threads == 1 or shares < 2:
+    if threads == 1 or worth < 2:
         code(row.ctypes.data)
     elif lend:  # all of them: a team that grows smaller ends its threads
         lend(code, row.ctypes.data, threads, 0)
     else:
-        list(workers(threads, os.getpid()).map(code, [row.ctypes.data] * threads))
+        pool = workers(threads, os.getpid())
+        begun = [pool.submit(code, row.ctypes.data) for _ in range(threads)]
+        try:
+            wait(begun)
+        finally:  # whatever a signal raises: what they write to is not to be freed before they are through
+            wait(begun)
+    if not row[0]:
+        raise MemoryError(f"no memory for {work.__name__}")

@@ -20,18 +20,21 @@ from molebench.winograd_tiles import TAPS
 
 SHARE = 32  # images whose gradients by weights one thread sums
 ENOUGH = 1024  # pairs of channels whose weights are worth a thread
+MOST = 128 * 128  # pairs of channels whose transformed weights, 2.4 MB, stay near the processor
 
 
 class TiledConv2d(nn.Conv2d):
     """A convolution by tiles."""
 
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
-        """As nn.Conv2d."""
-        g = self.weight
-        plain = x.device.type == g.device.type == "cpu" and x.dtype == g.dtype == torch.float32
-        if not plain or torch.is_autocast_enabled("cpu") or x.dim() != 4 or x.shape[1] != g.shape[1]:
-            return super().forward(x)  # which says what is wrong where something is
-        found: Tensor = Convolution.apply(x, g, self.bias)
+    def _conv_forward(
+        self, x: Float[Tensor, "n c h w"], g: Float[Tensor, "k d 3 3"], b: Float[Tensor, " k"] | None
+    ) -> Float[Tensor, "n k h w"]:
+        """As nn.Conv2d, whose method this is; `g` may be other weights than its own."""
+        there = all(each.device.type == "cpu" and each.dtype == torch.float32 for each in (x, g, b) if each is not None)
+        shaped = g.shape == (self.out_channels, self.in_channels, 3, 3) and x.dim() == 4 and x.shape[1] == g.shape[1]
+        if not there or not shaped or torch.is_autocast_enabled("cpu"):
+            return super()._conv_forward(x, g, b)  # which says what is wrong where something is
+        found: Tensor = Convolution.apply(x, g, b)
         return found
 
 
@@ -47,7 +50,8 @@ def tiled(conv: nn.Conv2d) -> bool:
     """Whether a convolution is one that goes by tiles."""
     shape = conv.kernel_size == (3, 3) and conv.stride == conv.padding == conv.dilation == (1, 1)
     whole = not (conv.in_channels % LANES or conv.out_channels % LANES)
-    return shape and whole and conv.groups == 1 and conv.padding_mode == "zeros"
+    near = conv.in_channels * conv.out_channels <= MOST
+    return shape and whole and near and conv.groups == 1 and conv.padding_mode == "zeros"
 
 
 class Convolution(torch.autograd.Function):
@@ -77,10 +81,10 @@ def convolved(
 ) -> Float[Tensor, "n k h w"]:
     """x * g + b, one row and column of zeros around x; channels last in memory."""
     (n, c, h, w), k = x.shape, len(g)
-    in_order, u = g.detach().permute(1, 2, 3, 0).contiguous(), torch.empty(TAPS * c * k)
+    in_order, u = g.detach().permute(1, 2, 3, 0).contiguous(), g.new_empty(TAPS * c * k)
     together(shares.spectrum, (in_order.data_ptr(), u.data_ptr(), c, k), c * k // ENOUGH)
-    x, bias = last(x), torch.zeros(k) if b is None else b.detach().contiguous()
-    y = torch.empty((n, k, h, w), memory_format=torch.channels_last)
+    x, bias = last(x), g.new_zeros(k) if b is None else b.detach().contiguous()
+    y = torch.empty((n, k, h, w), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     given = x.data_ptr(), u.data_ptr(), bias.data_ptr(), y.data_ptr(), n, h, w, c, k
     together(shares.convolved, given, -(-n // shares.GROUP))
     return y
@@ -89,7 +93,7 @@ def convolved(
 def by_weights(x: Float[Tensor, "n c h w"], dy: Float[Tensor, "n k h w"]) -> Float[Tensor, "k c 3 3"]:
     """The gradient by g from that by y."""
     (n, c, h, w), k, parts = x.shape, dy.shape[1], max(1, -(-len(x) // SHARE))
-    x, dy, du, dg = last(x), last(dy), torch.zeros(parts * TAPS * c * k), torch.empty((c, 3, 3, k))
+    x, dy, du, dg = last(x), last(dy), x.new_zeros(parts * TAPS * c * k), x.new_empty((c, 3, 3, k))
     together(shares.gradients, (x.data_ptr(), dy.data_ptr(), du.data_ptr(), SHARE, n, h, w, c, k), parts)
     together(shares.by_weights, (du.data_ptr(), parts, dg.data_ptr(), c, k), c * k // ENOUGH)
     return dg.permute(3, 0, 1, 2)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from molebench import winograd_tiles as transforms
-from molebench.head_kernels import compiled
+from molebench.compiling import compiled
 from molebench.lanes import LANES, SIZE, Value, fused, load, number, repeated, spread, store, written
 from molebench.winograd_tiles import SEES, TAPS, TILE
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from molebench.head_kernels import compiled
+from molebench.compiling import compiled
 from molebench.lanes import LANES, SIZE, ticket
 from molebench.types import Array
 from molebench.winograd_kernels import (
@@ -29,7 +29,7 @@ from molebench.winograd_tiles import TAPS, TILE
 
 GROUP = 4  # images
 BLOCK = 12  # tiles at a time: a power of two would bring all taps to the same places of a cache
-MANY = 28  # tiles at a time where their products are summed
+MANY = 28  # tiles at a time where their products are summed: more of them for each time that a sum is fetched and kept
 
 
 @compiled

@@ -6,6 +6,7 @@ MOLEBENCH_NO_SKIPS=1 (set by .ci/run) turns a skip for missing data or tools int
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,19 @@ from tests.sandboxed import driver
 
 __all__ = ["browser", "driver"]  # fixtures: one browser, one sandbox for all tests of a process
 ROOT = Path(__file__).parents[1]
+# Files of half a minute and more, the longest first: begun first, so that none is left for one process at the end.
+LONG = [
+    *("test_faults", "test_sweep_same", "test_packaging", "test_site_browser", "test_verify", "test_audio"),
+    *("test_mole_pictures", "test_house", "test_ray", "test_yamnet", "test_grid", "test_bad_defenses"),
+    *("test_sweep_kills", "test_cli", "test_data", "test_hostile_records", "test_winograd", "test_shared_stages"),
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files, then those with the most tests."""
+    tests = Counter(item.path for item in items)
+    place = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: (place.get(item.path.stem, len(LONG)), -tests[item.path]))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -206,6 +206,7 @@ ORDER = [
     "winograd_tiles",
     "lanes",
     "head_kernels",
+    "compiling",
     "head_training",
     "extractors.efficientnet_lite0",
     "extractors.resnet50",

@@ -15,7 +15,8 @@ from benchmarks.speed import courses
 from molebench import continual_learners, teams
 from molebench.backbones import Backbone, backbone
 from molebench.classifiers import Shape, initialised
-from molebench.continual_learners import OFTEN, Curriculum
+from molebench.compiling import compiled
+from molebench.continual_learners import OFTEN, Curriculum, Lesson
 from molebench.released import Faults
 from molebench.rng import torch_stream
 from molebench.winograd import Convolution, TiledConv2d, tiled, with_tiles
@@ -113,8 +114,24 @@ def test_how_maps_lie_in_memory_does_not_matter() -> None:
     assert torch.equal(Convolution.apply(maps(8, 32, 6, 6).copy_(x.repeat_interleave(2, 0))[::2], g, None), usual)
 
 
-def team_of_our_own() -> None:
+def no_runtime() -> None:
     """Stands for an OpenMP that has no entry for us."""
+
+
+def test_pytorchs_team_is_found_where_pytorch_brings_it() -> None:
+    brought = list((Path(torch.__file__).parent / "lib").glob("libgomp*"))
+    assert bool(teams.runtime()) or not brought
+
+
+@compiled
+def idle(row: Any) -> None:
+    """Draws nothing, like one without memory for what it needs."""
+
+
+@pytest.mark.parametrize("worth", [1, 2])
+def test_work_that_nobody_could_begin_is_an_error(worth: int, threads: int) -> None:
+    with pytest.raises(MemoryError, match="no memory for idle"):
+        teams.together(idle, [], worth)
 
 
 @pytest.mark.parametrize("lend", ["PyTorch's threads", "our own"])
@@ -125,7 +142,7 @@ def test_no_bit_depends_on_how_many_threads_there_are_or_whose(lend: str, monkey
         for threads, into in ((1, alone), (2, several), (3, several)):
             torch.set_num_threads(threads)
             if lend == "our own":
-                monkeypatch.setattr(teams, "runtime", team_of_our_own)
+                monkeypatch.setattr(teams, "runtime", no_runtime)
             into.extend(gradients(lambda x, g: Convolution.apply(x, g, None), *given))
     finally:
         torch.set_num_threads(before)
@@ -155,6 +172,8 @@ def test_a_second_derivative_is_refused_and_not_taken_for_zero() -> None:
     [
         (nn.Conv2d(16, 32, 3, 1, 1), True),
         (nn.Conv2d(16, 32, 3, 1, 1, bias=False), True),
+        (nn.Conv2d(128, 128, 3, 1, 1), True),
+        (nn.Conv2d(144, 128, 3, 1, 1), False),
         (nn.Conv2d(3, 16, 3, 1, 1), False),
         (nn.Conv2d(16, 24, 3, 1, 1), False),
         (nn.Conv2d(16, 16, 3, 2, 1), False),
@@ -198,6 +217,44 @@ def test_channels_that_do_not_fit_are_pytorchs_to_refuse() -> None:
     assert str(ours.value) == str(theirs.value)
 
 
+@pytest.mark.parametrize("member", ["weight", "bias"])
+def test_parameters_of_another_type_are_pytorchs_to_refuse(member: str) -> None:
+    conv = with_tiles(nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1)))[0]  # type: ignore[index]
+    setattr(conv, member, nn.Parameter(getattr(conv, member).to(torch.float16)))
+    with pytest.raises(RuntimeError, match=r"should be the same|must match"):
+        conv(maps(2, 16, 6, 6))
+
+
+def test_weights_that_were_cut_to_other_channels_are_convolved_as_ever() -> None:
+    conv, x = nn.Conv2d(16, 32, 3, 1, 1, bias=False), maps(2, 16, 6, 6)
+    with_tiles(nn.Sequential(conv))
+    conv.weight = nn.Parameter(conv.weight[:24])
+    assert torch.equal(conv(x), F.conv2d(x, conv.weight, padding=1))
+
+
+def test_types_and_devices_that_others_set_for_new_tensors_do_not_matter() -> None:
+    x, g, before = maps(4, 16, 6, 6), weights(32, 16), torch.get_default_dtype()
+    usual = gradients(lambda x, g: Convolution.apply(x, g, None), x, g)
+    dy = maps(4, 32, 6, 6, "dy")
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.device("meta"):
+            leaves = [each.requires_grad_(True) for each in (x, g)]
+            y = Convolution.apply(*leaves, None)
+            found = [y.detach(), *torch.autograd.grad(y, leaves, dy)]
+    finally:
+        torch.set_default_dtype(before)
+    assert all(torch.equal(one, other) for one, other in zip(found, usual, strict=True))
+
+
+def test_maps_that_were_changed_since_give_no_wrong_gradient() -> None:
+    x, g = maps(2, 16, 4, 4), weights(16, 16).requires_grad_(True)
+    y = Convolution.apply(x, g, None)
+    x.zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
 def test_a_resnet32_goes_by_tiles_but_for_its_stem_and_its_strides() -> None:
     network = with_tiles(backbone("resnet32", Shape(28, 28, 3, 10)))
     kinds = [type(each) is TiledConv2d for each in network.modules() if isinstance(each, nn.Conv2d)]
@@ -219,18 +276,19 @@ def test_a_resnet32_by_tiles_is_as_near_to_the_exact_one_as_pytorchs_float32() -
 
 
 @pytest.mark.parametrize(
-    ("arithmetic", "epochs", "n", "device", "goes"),
+    ("arithmetic", "epochs", "images", "device", "goes"),
     [
-        ("float32", 10, OFTEN // 10, "cpu", True),
-        ("float32", 9, OFTEN // 10, "cpu", False),
+        ("float32", 10, OFTEN // 50, "cpu", True),
+        ("float32", 9, OFTEN // 50, "cpu", False),
         ("bfloat16", 10, OFTEN, "cpu", False),
         ("float32", 10, OFTEN, "meta", False),
     ],
 )
-def test_a_learner_compiles_where_that_pays(arithmetic: Any, epochs: int, n: int, device: str, goes: bool) -> None:
-    training = Curriculum(arithmetic=arithmetic, epochs=epochs)
-    x = torch.empty((n, 4, 4, 1), dtype=torch.uint8, device=device)
-    assert continual_learners.tiled(training, x) == goes
+def test_a_learner_compiles_where_that_pays(arithmetic: Any, epochs: int, images: int, device: str, goes: bool) -> None:
+    x = torch.empty((3 * OFTEN, 4, 4, 1), dtype=torch.uint8, device=device)  # leaked test images count for nothing
+    y, init = torch.zeros(len(x), dtype=torch.int64), torch_stream(0, "init")
+    first = Lesson(0, 0, 2, Shape(4, 4, 1, 10), x, y, np.arange(images), None, None, Faults(), init)
+    assert continual_learners.tiled(Curriculum(arithmetic=arithmetic, epochs=epochs), first) == goes
 
 
 VICTIMS = ["cl_der", "cl_finetune", "cl_icarl", "cl_il2m", "cl_joint", "cl_lwf", "cl_lwm", "cl_ssre"]
@@ -260,5 +318,5 @@ def test_every_learner_learns_the_same_by_tiles(victim: str, tmp_path: Path, mon
     monkeypatch.setattr(continual_learners, "OFTEN", 0)
     found, by_tiles = learnt(victim, tmp_path / "2", 2)
     assert by_tiles
-    # rounding turns the sign of Adam's first steps where a gradient is next to nothing: 0.46; 0.01 to 0.25 for others
-    assert (found - usual).norm() < 0.6 * (usual - before).norm()
+    # 0.01 to 0.25; SSRE's 0.47 are Adam's first steps, whose sign rounding turns where a gradient is next to nothing
+    assert (found - usual).norm() < (0.6 if victim == "cl_ssre" else 0.4) * (usual - before).norm()

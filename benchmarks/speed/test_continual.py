@@ -59,10 +59,10 @@ TARGET = 1.5  # times avalanche-lib's images per second
 
 @dataclass(frozen=True)
 class Outcome:
-    """One player's course. once: seconds of what a process does once. seconds: of each task's training and closing.
-    accuracy: over all classes, at the end."""
+    """One player's course. compiling: seconds of what a process does once. seconds: of each task's training and its
+    closing. accuracy: over all classes, at the end."""
 
-    once: float
+    compiling: float
     seconds: tuple[float, ...]
     accuracy: float
 
@@ -223,19 +223,19 @@ def play(player: str, victim: str, seed: int, folder: Path, pipe: Connection) ->
 def taking_turns(victim: str, seed: int, folder: Path) -> dict[str, Outcome]:
     """Every player's course, a task of one and then the same of the next."""
     spawn, tasks = multiprocessing.get_context("spawn"), range(len(school(victim, seed, folder).tasks))
-    pipes, processes, once = {}, [], {}
+    pipes, processes, compiling = {}, [], {}
     for player in PLAYERS:
         pipes[player], theirs = spawn.Pipe()
         processes.append(spawn.Process(target=play, args=(player, victim, seed, folder, theirs)))
         processes[-1].start()
         theirs.close()  # so that a player who falls ends the wait for it
-        once[player] = pipes[player].recv()
+        compiling[player] = pipes[player].recv()
     seconds: dict[str, list[float]] = {player: [] for player in PLAYERS}
     for t in tasks:
         for player, pipe in pipes.items():
             pipe.send(t)
             seconds[player].append(pipe.recv())
-    found = {player: Outcome(once[player], tuple(seconds[player]), pipe.recv()) for player, pipe in pipes.items()}
+    found = {player: Outcome(compiling[player], tuple(seconds[player]), pipe.recv()) for player, pipe in pipes.items()}
     for process in processes:
         process.join()
     return found
@@ -265,14 +265,14 @@ def rows(speed: dict[str, float], accuracies: dict[str, list[float]]) -> Iterato
 
 
 def state_all(
-    state: State, area: str, speed: dict[str, float], accuracies: dict[str, list[float]], once: float
+    state: State, area: str, speed: dict[str, float], accuracies: dict[str, list[float]], compiling: float
 ) -> None:
     """Speeds, and accuracies in units of what may be between them."""
     for who in OURS:
         state(Figure(area, who, speed[who], "images/s"))
     for who in OURS:
         state(Figure(area, f"{who} / avalanche-lib", speed[who] / speed[THEIRS], "times", TARGET))
-    state(Figure(area, "convolutions compiled, once a process", once, "s"))
+    state(Figure(area, "convolutions compiled, once a process", compiling, "s"))
     apart = [difference(accuracies[who], accuracies[THEIRS]) for who in OURS]
     errors = max(2 * between / allowed if between else 0.0 for between, allowed in apart)
     state(Figure(area, "accuracies apart from avalanche-lib's, the further", errors, "standard errors", most=2.0))
@@ -292,7 +292,7 @@ def test_as_accurate_as_avalanche_lib_and_faster(
     speed = speeds(courses, images_trained_on(school(victim, SEEDS[0], tmp_path)))
     accuracies = {who: [course[who].accuracy for course in courses] for who in PLAYERS}
     benchmark.extra_info.update({"images_per_second": speed, "accuracies": accuracies})
-    compiling = max(outcome.once for course in courses for outcome in course.values())
+    compiling = max(outcome.compiling for course in courses for outcome in course.values())
     state_all(state, f"continual, {victim}", speed, accuracies, compiling)
     with capsys.disabled():
         headers = (victim, "images/s", "ratio", f"accuracy, {len(SEEDS)} seeds (± standard error)")
