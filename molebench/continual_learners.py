@@ -162,7 +162,7 @@ def plain_network(training: Curriculum, lesson: Lesson, freeze_old_heads: bool =
         body = initialised(
             lambda: backbones.backbone(training.backbone, lesson.shape, training.arithmetic), lesson.init
         )
-        if tiled(training, lesson):
+        if compiling_pays(training, lesson):
             from molebench.winograd import with_tiles  # which brings the compiler
 
             with_tiles(body)
@@ -174,7 +174,7 @@ def plain_network(training: Curriculum, lesson: Lesson, freeze_old_heads: bool =
     return found
 
 
-def tiled(training: Curriculum, first: Lesson) -> bool:
+def compiling_pays(training: Curriculum, first: Lesson) -> bool:
     """Whether so many images are trained on, if there are as many of each class as in the first task, that compiling
     convolutions pays. What decides is what names a checkpoint: parameters, and the images of its tasks."""
     images = training.epochs * len(first.index) * first.shape.classes // first.new

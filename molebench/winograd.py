@@ -95,7 +95,7 @@ def by_weights(x: Float[Tensor, "n c h w"], dy: Float[Tensor, "n k h w"]) -> Flo
     (n, c, h, w), k, parts = x.shape, dy.shape[1], max(1, -(-len(x) // SHARE))
     x, dy, du, dg = last(x), last(dy), x.new_zeros(parts * TAPS * c * k), x.new_empty((c, 3, 3, k))
     together(shares.gradients, (x.data_ptr(), dy.data_ptr(), du.data_ptr(), SHARE, n, h, w, c, k), parts)
-    together(shares.by_weights, (du.data_ptr(), parts, dg.data_ptr(), c, k), c * k // ENOUGH)
+    together(shares.totalled, (du.data_ptr(), parts, dg.data_ptr(), c, k), c * k // ENOUGH)
     return dg.permute(3, 0, 1, 2)
 
 

@@ -94,7 +94,7 @@ def gradients(row: Array) -> None:
 
 
 @compiled
-def by_weights(row: Array) -> None:
+def totalled(row: Array) -> None:
     """row: [ticket, dU, parts, dg, c, k]. dg [c, 3, 3, k] = G^T dU G of the sum over parts of dU [parts, 36, c, k],
     which is left in the first; a share is one of c."""
     du, parts, dg, c, k, draws = row[1], row[2], row[3], row[4], row[5], row.ctypes.data

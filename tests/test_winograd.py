@@ -288,7 +288,7 @@ def test_a_learner_compiles_where_that_pays(arithmetic: Any, epochs: int, images
     x = torch.empty((3 * OFTEN, 4, 4, 1), dtype=torch.uint8, device=device)  # leaked test images count for nothing
     y, init = torch.zeros(len(x), dtype=torch.int64), torch_stream(0, "init")
     first = Lesson(0, 0, 2, Shape(4, 4, 1, 10), x, y, np.arange(images), None, None, Faults(), init)
-    assert continual_learners.tiled(Curriculum(arithmetic=arithmetic, epochs=epochs), first) == goes
+    assert continual_learners.compiling_pays(Curriculum(arithmetic=arithmetic, epochs=epochs), first) == goes
 
 
 VICTIMS = ["cl_der", "cl_finetune", "cl_icarl", "cl_il2m", "cl_joint", "cl_lwf", "cl_lwm", "cl_ssre"]
